@@ -1,0 +1,3 @@
+//! The kubox program: one binary, many names.
+
+fn main() {}
