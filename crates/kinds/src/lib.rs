@@ -1,0 +1,10 @@
+//! What differs between kinds. Everything else is the registry's one generic flow.
+//!
+//! A kind is one file (a folder once it needs rooms) and one row in [`all`]. A kind without a file has no
+//! behaviour of its own: the tables say all there is.
+
+pub mod all;
+mod core;
+mod kind;
+
+pub use kind::{Kind, Plain};
