@@ -1,0 +1,1 @@
+//! Changes valid objects field by field, and compares what two servers make of them.
