@@ -56,6 +56,8 @@ impl fmt::Display for Path<'_> {
         };
         match self.segment {
             Segment::Root => Ok(()),
+            // Upstream's path of an empty name: the object as a whole.
+            Segment::Name("") => f.write_str("[]"),
             Segment::Name(name) if is_start => f.write_str(name),
             Segment::Name(name) => write!(f, ".{name}"),
             Segment::Index(index) => write!(f, "[{index}]"),
@@ -81,8 +83,12 @@ pub enum ErrorType {
     Forbidden,
     /// The value is too long.
     TooLong,
+    /// The value is too short.
+    TooShort,
     /// The list has too many items.
     TooMany,
+    /// The list has too few items.
+    TooFew,
     /// Something that is not the client's fault.
     Internal,
     /// The value has the wrong type.
@@ -100,7 +106,9 @@ impl ErrorType {
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
+            Self::TooShort => "FieldValueTooShort",
             Self::TooMany => "FieldValueTooMany",
+            Self::TooFew => "FieldValueTooFew",
             Self::Internal => "InternalError",
             Self::TypeInvalid => "FieldValueTypeInvalid",
         }
@@ -115,7 +123,9 @@ impl ErrorType {
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
+            Self::TooShort => "Too short",
             Self::TooMany => "Too many",
+            Self::TooFew => "Too few",
             Self::Internal => "Internal error",
         }
     }
@@ -221,13 +231,32 @@ impl Error {
 
     /// A string is longer than `max` bytes.
     pub fn too_long(path: &Path<'_>, max: usize) -> Self {
-        Self::new(ErrorType::TooLong, path, String::new(), format!("may not be more than {max} bytes"))
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        Self::new(ErrorType::TooLong, path, String::new(), format!("may not be more than {max} {unit}"))
+    }
+
+    /// A string is longer than `max` characters.
+    pub fn too_long_characters(path: &Path<'_>, max: usize) -> Self {
+        let unit = if max == 1 { "character" } else { "characters" };
+        Self::new(ErrorType::TooLong, path, String::new(), format!("may not be more than {max} {unit}"))
+    }
+
+    /// A string is shorter than `min` characters.
+    pub fn too_short(path: &Path<'_>, min: usize) -> Self {
+        let unit = if min == 1 { "character" } else { "characters" };
+        Self::new(ErrorType::TooShort, path, String::new(), format!("must be at least {min} {unit}"))
     }
 
     /// A list has `actual` items where `max` are allowed.
     pub fn too_many(path: &Path<'_>, actual: usize, max: usize) -> Self {
         let items = if max == 1 { "item" } else { "items" };
         Self::new(ErrorType::TooMany, path, actual.to_string(), format!("must have at most {max} {items}"))
+    }
+
+    /// A list has `actual` items where `min` are needed.
+    pub fn too_few(path: &Path<'_>, actual: usize, min: usize) -> Self {
+        let items = if min == 1 { "item" } else { "items" };
+        Self::new(ErrorType::TooFew, path, actual.to_string(), format!("must have at least {min} {items}"))
     }
 
     /// A value has the wrong type.
@@ -245,7 +274,7 @@ impl Error {
         let mut text = self.ty.words().to_string();
         let shows_value = !matches!(
             self.ty,
-            ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::Internal
+            ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::TooShort | ErrorType::Internal
         );
         if shows_value {
             text.push_str(": ");
@@ -277,6 +306,7 @@ mod tests {
         assert_eq!(first.child("image").to_string(), "spec.containers[0].image");
         assert_eq!(Path::new("metadata.labels").key("a/b").to_string(), "metadata.labels[a/b]");
         assert_eq!(Path::ROOT.child("spec").to_string(), "spec");
+        assert_eq!(Path::new("").to_string(), "[]");
     }
 
     #[test]
@@ -287,7 +317,10 @@ mod tests {
             (Error::required(&path, "must be set"), "spec.x: Required value: must be set"),
             (Error::invalid(&path, "a\"b", "bad"), "spec.x: Invalid value: \"a\\\"b\": bad"),
             (Error::invalid(&path, 7, "bad"), "spec.x: Invalid value: 7: bad"),
-            (Error::not_supported(&path, "c", &["a", "b"]), "spec.x: Unsupported value: \"c\": supported values: \"a\", \"b\""),
+            (
+                Error::not_supported(&path, "c", &["a", "b"]),
+                "spec.x: Unsupported value: \"c\": supported values: \"a\", \"b\"",
+            ),
             (Error::too_long(&path, 9), "spec.x: Too long: may not be more than 9 bytes"),
             (Error::duplicate(&path, "a"), "spec.x: Duplicate value: \"a\""),
             (Error::forbidden(&path, "no"), "spec.x: Forbidden: no"),

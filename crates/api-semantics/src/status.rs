@@ -60,6 +60,8 @@ pub struct Status {
     pub causes: Vec<Cause>,
     /// When to come back, in seconds; 0 if unsaid. Sent as the Retry-After header, too.
     pub retry_after_seconds: u32,
+    /// `metadata.continue`: where an expired list may go on, at the newest version; empty otherwise.
+    pub continue_token: SmolStr,
 }
 
 impl fmt::Display for Status {
@@ -113,8 +115,12 @@ impl Status {
 
     /// 405: the resource does not do that.
     pub fn method_not_supported(resource: &GroupResource, action: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("{action} is not supported on resources of kind {}", field::quoted(&resource.to_string())))
-            .about(resource, "")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            format!("{action} is not supported on resources of kind {}", field::quoted(&resource.to_string())),
+        )
+        .about(resource, "")
     }
 
     /// 406: none of the accepted media types is served.
@@ -125,14 +131,17 @@ impl Status {
 
     /// 415: the body's media type is not understood.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
-        let message =
-            format!("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", "));
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
     /// 409: the name is taken.
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{resource} {} already exists", field::quoted(name))).about(resource, name)
+        Self::new(409, "AlreadyExists", format!("{resource} {} already exists", field::quoted(name)))
+            .about(resource, name)
     }
 
     /// 409: a generated name is taken, eight times over.
@@ -184,8 +193,7 @@ impl Status {
         }
         let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut status =
-            Self::new(422, "Invalid", format!("{qualified} {} is invalid: {all}", field::quoted(name)));
+        let mut status = Self::new(422, "Invalid", format!("{qualified} {} is invalid: {all}", field::quoted(name)));
         (status.group, status.kind, status.name, status.causes) = (group.into(), kind.into(), name.into(), causes);
         status
     }
@@ -234,7 +242,11 @@ impl Status {
         }
         map.insert("kind", "Status");
         map.insert("message", self.message.as_str());
-        map.insert("metadata", Map::new());
+        let mut metadata = Map::new();
+        if !self.continue_token.is_empty() {
+            metadata.insert("continue", self.continue_token.clone());
+        }
+        map.insert("metadata", metadata);
         map.insert("reason", self.reason.clone());
         map.insert("status", "Failure");
         map.into()
