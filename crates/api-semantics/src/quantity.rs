@@ -43,7 +43,8 @@ pub enum QuantityError {
 }
 
 const NANO: i32 = -9;
-/// The most decimal digits that a mantissa keeps; more are rounded up (upstream keeps them all, nobody writes them).
+/// The most decimal digits that a mantissa keeps; more are rounded up, and sums end at 2^127 units of the finer
+/// operand. Upstream keeps all digits; nobody writes them.
 const DIGITS_MAX: usize = 36;
 
 /// The pieces of a quantity's text.
@@ -52,6 +53,8 @@ struct Parts<'a> {
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
+    /// Whether there is any digit before the suffix, zeros included.
+    has_digits: bool,
 }
 
 fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
@@ -61,6 +64,7 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
         _ => (false, text),
     };
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let number = rest;
     let rest = rest.trim_start_matches('0');
     let (whole, rest) = rest.split_at(digits(rest));
     let (fraction, rest) = match rest.strip_prefix('.') {
@@ -73,7 +77,8 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     if digits(tail) != tail.len() {
         return Err(QuantityError::Format);
     }
-    Ok(Parts { negative, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix: rest })
+    let has_digits = number[..number.len() - rest.len()].bytes().any(|c| c.is_ascii_digit());
+    Ok(Parts { negative, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix: rest, has_digits })
 }
 
 /// The power (of ten, or of two for [`Format::BinarySi`]) that a suffix stands for.
@@ -151,6 +156,10 @@ impl Quantity {
                 format,
                 text: if keeps_text { text.into() } else { SmolStr::default() },
             });
+        }
+        // Only the slow way of upstream minds that there is no number at all.
+        if !parts.has_digits {
+            return Err(QuantityError::Numeric);
         }
         Ok(Self::parse_slowly(&parts, power, format))
     }

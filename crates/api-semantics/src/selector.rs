@@ -301,18 +301,14 @@ fn validate_requirement(expression: &Value, path: &Path<'_>, lenient: Leniency, 
     let values = expression.list_at(&["values"]);
     let values_path = path.child("values");
     match expression.str_at(&["operator"]) {
-        "In" | "NotIn" => {
-            if values.is_empty() {
-                let why = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(Error::required(&values_path, why));
-            }
+        "In" | "NotIn" if values.is_empty() => {
+            errors.push(Error::required(&values_path, "must be specified when `operator` is 'In' or 'NotIn'"));
         }
-        "Exists" | "DoesNotExist" => {
-            if !values.is_empty() {
-                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(Error::forbidden(&values_path, why));
-            }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.push(Error::forbidden(&values_path, why));
         }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
         other if !lenient.unknown_operators => {
             errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator"));
         }
