@@ -1,0 +1,4 @@
+//! The behaviour of the crate as data.
+
+mod classic;
+mod support;
