@@ -4,7 +4,13 @@
 //! behaviour of its own: the tables say all there is.
 
 pub mod all;
+mod checks;
+mod coordination;
 mod core;
+mod discovery;
+mod events;
 mod kind;
+mod networking;
+mod rbac;
 
 pub use kind::{Kind, Plain};

@@ -1,0 +1,232 @@
+//! Small checks and cells that the kinds of many groups share.
+
+use api_schema::{Map, SmolStr, Value};
+use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::names;
+
+/// The cell with the object's name.
+pub(crate) fn name(object: &Value) -> Value {
+    text(object, &["metadata", "name"])
+}
+
+/// A cell with the string at a path, empty where absent.
+pub(crate) fn text(object: &Value, path: &[&str]) -> Value {
+    SmolStr::new(object.str_at(path)).into()
+}
+
+/// A cell with the string at a path, or with `other` where it is absent.
+pub(crate) fn text_or(object: &Value, path: &[&str], other: &str) -> Value {
+    object.at(path).and_then(Value::as_str).unwrap_or(other).into()
+}
+
+/// The first `shown` of many, and how many more there are: `a,b,c + 2 more...`; `<unset>` for none.
+pub(crate) fn list_with_more(items: &[String], shown: usize) -> String {
+    match items.len() {
+        0 => "<unset>".into(),
+        count if count <= shown => items.join(","),
+        count => format!("{} + {} more...", items[..shown].join(","), count - shown),
+    }
+}
+
+/// One error for each thing that a name check found.
+pub(crate) fn invalid_text(errors: &mut ErrorList, path: &Path<'_>, value: &str, messages: Vec<String>) {
+    errors.extend(messages.into_iter().map(|message| Error::invalid(path, value, message)));
+}
+
+/// The string must not be empty; gives it for further checks if it is not.
+pub(crate) fn required_text<'a>(errors: &mut ErrorList, path: &Path<'_>, object: &'a Value, field: &str) -> &'a str {
+    let text = object.str_at(&[field]);
+    if text.is_empty() {
+        errors.push(Error::required(&path.child(field), ""));
+    }
+    text
+}
+
+/// A whole number must not be negative.
+pub(crate) fn not_negative(errors: &mut ErrorList, path: &Path<'_>, number: Option<i64>) {
+    if let Some(number) = number.filter(|number| *number < 0) {
+        errors.push(Error::invalid(path, number, names::NEGATIVE));
+    }
+}
+
+/// The value must be one of those listed.
+pub(crate) fn supported(errors: &mut ErrorList, path: &Path<'_>, value: &str, values: &[&str]) {
+    if !values.contains(&value) {
+        errors.push(Error::not_supported(path, value, values));
+    }
+}
+
+/// The value must be the same as before.
+pub(crate) fn immutable(errors: &mut ErrorList, path: &Path<'_>, new: Option<&Value>, old: Option<&Value>) {
+    if !same(new, old) {
+        errors.push(Error::invalid(path, new.cloned().unwrap_or_default(), names::IMMUTABLE));
+    }
+}
+
+/// Whether Go's semantic equality holds: no list and an empty one are the same, no struct and an empty one are not.
+/// (Empty maps that Go would take for absent ones are not in the tree.)
+pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::List(items) => items.is_empty(),
+        _ => false,
+    };
+    match (a.filter(|value| !is_nothing(value)), b.filter(|value| !is_nothing(value))) {
+        (None, None) => true,
+        (Some(Value::List(a)), Some(Value::List(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+        }
+        (Some(Value::Map(a)), Some(Value::Map(b))) => {
+            a.keys().all(|key| same(a.get(key), b.get(key)))
+                && b.keys().filter(|key| !a.contains_key(key)).all(|key| same(None, b.get(key)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// A struct as Go's JSON shows an internal type, which has no JSON tags: `names` are pairs of JSON and Go names in
+/// declared order. Strings show their zero value; everything else that is absent shows as null.
+pub(crate) fn go_struct(object: &Value, names: &[(&str, &str)]) -> Value {
+    let fields: Vec<String> = names
+        .iter()
+        .map(|(json, go)| {
+            let shown = object.get(json).map_or_else(|| "null".to_owned(), api_semantics::field::shown);
+            format!("\"{go}\":{shown}")
+        })
+        .collect();
+    Value::Raw(format!("{{{}}}", fields.join(",")).into())
+}
+
+/// Sets a field of a struct where it is absent.
+pub(crate) fn default_field(object: &mut Value, path: &[&str], value: impl Into<Value>) {
+    if object.at(path).is_none() {
+        object.set(path, value);
+    }
+}
+
+/// Sets a string field where it is absent or empty.
+pub(crate) fn default_text(object: &mut Value, path: &[&str], value: &str) {
+    if object.str_at(path).is_empty() {
+        object.set(path, value);
+    }
+}
+
+/// The items of the list at a path, to change; none where absent.
+pub(crate) fn items_mut<'a>(object: &'a mut Value, path: &[&str]) -> &'a mut [Value] {
+    object.at_mut(path).and_then(Value::as_list_mut).map_or(&mut [], Vec::as_mut_slice)
+}
+
+/// The strings of the list at a path.
+pub(crate) fn texts<'a>(object: &'a Value, path: &[&str]) -> Vec<&'a str> {
+    object.list_at(path).iter().filter_map(Value::as_str).collect()
+}
+
+/// The map at a path, empty where absent.
+pub(crate) fn map<'a>(object: &'a Value, path: &[&str]) -> &'a Map {
+    static EMPTY: Map = Map::new();
+    object.map_at(path).unwrap_or(&EMPTY)
+}
+
+/// For kinds whose generation is set once and never counts: upstream sets 1 on create and leaves it.
+pub(crate) fn first_generation(object: &mut Value) {
+    object.set(&["metadata", "generation"], 1);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::Kind;
+
+    /// Reads JSON into the tree, as the codec would for a type without surprises.
+    pub(crate) fn json(text: &str) -> Value {
+        fn tree(value: serde_json::Value) -> Value {
+            match value {
+                serde_json::Value::Null => Value::Null,
+                serde_json::Value::Bool(flag) => flag.into(),
+                serde_json::Value::Number(number) => match number.as_i64() {
+                    Some(whole) => Value::Int(whole),
+                    None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+                },
+                serde_json::Value::String(text) => text.into(),
+                serde_json::Value::Array(items) => Value::List(items.into_iter().map(tree).collect()),
+                serde_json::Value::Object(map) => Value::Map(map.into_iter().map(|(k, v)| (k, tree(v))).collect()),
+            }
+        }
+        tree(serde_json::from_str(text).unwrap_or_else(|why| panic!("{why} in {text}")))
+    }
+
+    /// The errors of a list, one a line.
+    pub(crate) fn lines(errors: &ErrorList) -> String {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Compares what creating `object` says with `expect`, one error a line.
+    #[track_caller]
+    pub(crate) fn create(kind: &dyn Kind, object: &str, expect: &str) {
+        let mut object = json(object);
+        kind.default(&mut object);
+        kind.prepare_create(&mut object);
+        assert_eq!(lines(&kind.validate(&object)), expect);
+    }
+
+    /// Compares what changing `old` to `new` says with `expect`, one error a line.
+    #[track_caller]
+    pub(crate) fn update(kind: &dyn Kind, old: &str, new: &str, expect: &str) {
+        let (mut old, mut new) = (json(old), json(new));
+        kind.default(&mut old);
+        kind.default(&mut new);
+        kind.prepare_update(&mut new, &old);
+        assert_eq!(lines(&kind.validate_update(&new, &old)), expect);
+    }
+
+    /// Compares what changing the status of `old` to that of `new` says with `expect`, one error a line.
+    #[track_caller]
+    pub(crate) fn update_status(kind: &dyn Kind, old: &str, new: &str, expect: &str) {
+        let (mut old, mut new) = (json(old), json(new));
+        kind.default(&mut old);
+        kind.default(&mut new);
+        kind.prepare_status_update(&mut new, &old);
+        assert_eq!(lines(&kind.validate_status_update(&new, &old)), expect);
+    }
+
+    /// Compares an object after defaulting (once and twice) with the `expect`ed one.
+    #[track_caller]
+    pub(crate) fn defaults(kind: &dyn Kind, object: &str, expect: &str) {
+        let mut object = json(object);
+        kind.default(&mut object);
+        assert_eq!(object, json(expect));
+        kind.default(&mut object);
+        assert_eq!(object, json(expect), "twice is not once");
+    }
+
+    /// Compares the cells at Unix second 0 with the `expect`ed JSON list.
+    #[track_caller]
+    pub(crate) fn cells(kind: &dyn Kind, object: &str, expect: &str) {
+        assert_eq!(kind.cells(&json(object), 0).map(Value::List), Some(json(expect)));
+    }
+
+    #[test]
+    fn lists_with_more_count_what_they_leave_out() {
+        let items = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        for (count, expect) in [(0, "<unset>"), (1, "0"), (3, "0,1,2"), (5, "0,1,2 + 2 more...")] {
+            assert_eq!(list_with_more(&items(count), 3), expect);
+        }
+    }
+
+    #[test]
+    fn no_list_and_an_empty_one_are_the_same() {
+        for (a, b, expect) in [
+            ("{}", "null", false),
+            ("[]", "null", true),
+            (r#"{"a":[]}"#, "{}", true),
+            (r#"{"a":[1]}"#, "{}", false),
+            (r#"{"a":{"b":null}}"#, r#"{"a":{}}"#, true),
+            (r#"{"a":{}}"#, "{}", false),
+            (r#"[1,2]"#, r#"[2,1]"#, false),
+            (r#"{"a":""}"#, r#"{}"#, false),
+        ] {
+            assert_eq!(same(Some(&json(a)), Some(&json(b))), expect, "{a} {b}");
+            assert_eq!(same(Some(&json(b)), Some(&json(a))), expect, "{b} {a}");
+        }
+    }
+}
