@@ -97,6 +97,34 @@ pub trait Kind: Send + Sync {
     fn grace_period_seconds(&self, _object: &Value, _requested: Option<i64>) -> Option<i64> {
         None
     }
+
+    /// Whether a new object may bring its `status` along (the few kinds whose status clients report at creation).
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Kind::validate`] checks everything, so that the rules of the tables need not be asked.
+    fn full_validation(&self) -> bool {
+        false
+    }
+
+    /// The conditions of an object's table row, such as `Completed` of a finished Pod.
+    fn row_conditions(&self, _object: &Value) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// Prepares an update through a subresource other than `status`, such as `approval`.
+    fn prepare_subresource_update(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+
+    /// Checks an update through a subresource other than `status`.
+    fn validate_subresource_update(&self, _subresource: &str, _new: &Value, _old: &Value) -> ErrorList {
+        ErrorList::new()
+    }
+
+    /// Whether a deletion answers with the object rather than with a Status.
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
 }
 
 /// A kind with no behaviour of its own.
