@@ -202,6 +202,11 @@ impl ResourceCache {
         &self.progress
     }
 
+    /// Reads the index out of stored bytes.
+    pub fn index(&self, bytes: &Bytes) -> Option<Index> {
+        (self.options.index)(bytes)
+    }
+
     /// The newest version of an object in the cache.
     pub fn get(&self, key: &str) -> Option<Arc<Object>> {
         self.state.read().objects.get(key).cloned()
