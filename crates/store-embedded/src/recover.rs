@@ -1,0 +1,336 @@
+//! Opening a data folder: first everything is read and checked, and only then is anything written.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use world::{DiskLock, Monotonic, OpenMode, World};
+
+use crate::codec::Take;
+use crate::frame::{self, Found, FrameHeader, is_zero};
+use crate::log::{
+    FIRST_SEGMENT_BYTES, Log, Maker, Pace, SEGMENT_HEADER_LEN, Sealed, Segment, SegmentStart, read_segment_header,
+    segment_number, segment_path,
+};
+use crate::plan::take_effect;
+use crate::snapshot::{self, LoadError, is_temporary, snapshot_number, snapshot_path};
+use crate::state::{Budget, State};
+use crate::{OpenError, Options};
+
+/// The version of everything in the folder. A change that older programs would misread gives it a new number.
+const FORMAT_VERSION: u64 = 1;
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_PREFIX: &str = "kubox-store ";
+const LOCK_FILE: &str = "LOCK";
+
+/// A data folder that was opened.
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) log: Log,
+    /// The snapshot in use, if there is one.
+    pub(crate) snapshot: Option<(PathBuf, u64)>,
+    pub(crate) lock: Box<dyn DiskLock>,
+}
+
+pub(crate) fn open(world: &World, dir: &Path, options: &Options) -> Result<Recovered, OpenError> {
+    let io_error = |attempted: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| OpenError::Io { attempted, path, source }
+    };
+    world.disk.create_dir_all(dir).map_err(io_error("make the data folder", dir))?;
+    let lock_path = dir.join(LOCK_FILE);
+    let lock = world.disk.lock(&lock_path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
+        _ => io_error("lock", &lock_path)(error),
+    })?;
+    let found = Folder::read(world, dir, options)?;
+    let maker = Maker { disk: Arc::clone(&world.disk), dir: dir.to_owned(), random: Arc::clone(&world.random) };
+    found.take_over(world, dir, options, maker, lock).map_err(io_error("write to the data folder", dir))
+}
+
+/// What was found, and checked, in a data folder.
+struct Folder {
+    /// Whether the folder had been made into a store completely.
+    made: bool,
+    state: State,
+    snapshot: Option<(PathBuf, u64)>,
+    segments: Vec<FoundSegment>,
+    /// Files of no more use.
+    leftovers: Vec<PathBuf>,
+}
+
+struct FoundSegment {
+    number: u64,
+    salt: u64,
+    capacity: u64,
+    len: u64,
+    /// The sequence number of its last frame, or of the last one before it.
+    last_seq: u64,
+    /// The bytes of its last frame, or of its header if it has none, and where they stand.
+    last: (u64, Vec<u8>),
+    /// Where the bytes end that have ever been written, torn ones included.
+    written_end: u64,
+}
+
+impl FoundSegment {
+    fn tail(&self) -> u64 {
+        self.last.0 + self.last.1.len() as u64
+    }
+
+    fn has_frames(&self) -> bool {
+        self.last.0 > 0
+    }
+}
+
+impl Folder {
+    /// Reads and checks the whole folder, and changes nothing.
+    fn read(world: &World, dir: &Path, options: &Options) -> Result<Folder, OpenError> {
+        let io_error = |attempted: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| OpenError::Io { attempted, path, source }
+        };
+        let names = world.disk.list(dir).map_err(io_error("list", dir))?;
+        let made = names.iter().any(|name| name == FORMAT_FILE) && read_format(world, dir)?;
+        let mut snapshots: Vec<u64> = names.iter().filter_map(|name| snapshot_number(name)).collect();
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+        snapshots.sort_unstable();
+        numbers.sort_unstable();
+
+        let mut leftovers: Vec<PathBuf> =
+            names.iter().filter(|name| is_temporary(name)).map(|name| dir.join(name)).collect();
+        let mut state = State::new();
+        let mut snapshot = None;
+        if let Some(seq) = snapshots.pop() {
+            leftovers.extend(snapshots.iter().map(|seq| snapshot_path(dir, *seq)));
+            let path = snapshot_path(dir, seq);
+            let file = world.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+            let (loaded, bytes) = snapshot::load(&*file, seq, &*world.clock).map_err(|error| match error {
+                LoadError::Io(error) => io_error("read", &path)(error),
+                LoadError::Damaged { offset } => {
+                    OpenError::Damaged { path: path.clone(), offset, damage: "the snapshot is wrong" }
+                }
+            })?;
+            state = loaded;
+            snapshot = Some((path, bytes));
+        }
+
+        let mut replay = Replay { world, options, state, torn: None };
+        let mut segments: Vec<FoundSegment> = Vec::new();
+        for (index, number) in numbers.iter().enumerate() {
+            let path = segment_path(dir, *number);
+            let file = world.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+            let mut content = vec![0; usize::try_from(file.len().map_err(io_error("read", &path))?).unwrap_or(0)];
+            let count = file.read_at(&mut content, 0).map_err(io_error("read", &path))?;
+            content.truncate(count);
+            let last_seq = segments.last().map_or(0, |segment| segment.last_seq);
+            let damaged = |(offset, damage)| OpenError::Damaged { path: path.clone(), offset, damage };
+            match replay.segment(&content, *number, last_seq).map_err(damaged)? {
+                Some(segment) => segments.push(segment),
+                None if index + 1 == numbers.len() => leftovers.push(path),
+                None => return Err(damaged((0, "a segment is blank before others"))),
+            }
+        }
+        let state = replay.state;
+
+        // Segments made in advance, which were never used, are made again.
+        while segments.len() > 1 && segments.last().is_some_and(|segment| !segment.has_frames()) {
+            leftovers.extend(segments.pop().map(|segment| segment_path(dir, segment.number)));
+        }
+        let used = snapshot.is_some() || segments.iter().any(FoundSegment::has_frames);
+        if made && segments.is_empty() {
+            return Err(OpenError::Incomplete { dir: dir.to_owned(), missing: "its log" });
+        }
+        if !made && used {
+            return Err(OpenError::Incomplete { dir: dir.to_owned(), missing: "its file FORMAT" });
+        }
+        if !made {
+            leftovers.extend(segments.drain(..).map(|segment| segment_path(dir, segment.number)));
+        }
+        Ok(Folder { made, state, snapshot, segments, leftovers })
+    }
+
+    /// Makes the folder ready for writing.
+    fn take_over(
+        mut self,
+        world: &World,
+        dir: &Path,
+        options: &Options,
+        maker: Maker,
+        lock: Box<dyn DiskLock>,
+    ) -> io::Result<Recovered> {
+        let active = match self.segments.pop() {
+            Some(last) => last.repair(world, dir)?,
+            None => {
+                let first = maker.make(1, FIRST_SEGMENT_BYTES.min(options.segment_bytes), Pace::Quick)?;
+                self.leftovers.retain(|path| *path != segment_path(dir, 1));
+                first
+            }
+        };
+        if !self.made {
+            // Last of all: a folder with a complete FORMAT has a log.
+            write_format(world, dir)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                world.disk.sync_dir(parent)?;
+            }
+        }
+        // A program that was killed may have renamed or made what is used here and not have synced the folder.
+        world.disk.sync_dir(dir)?;
+
+        let needed = self.state.seq + 1;
+        let snapshot_seq = self.snapshot.as_ref().map_or(0, |(path, _)| {
+            path.file_name().and_then(|name| snapshot_number(&name.to_string_lossy())).unwrap_or(0)
+        });
+        let mut sealed = VecDeque::new();
+        for FoundSegment { number, last_seq, len, .. } in self.segments {
+            match last_seq < snapshot_seq {
+                true => self.leftovers.push(segment_path(dir, number)),
+                false => sealed.push_back(Sealed { number, last_seq, capacity: len }),
+            }
+        }
+        for path in &self.leftovers {
+            world.disk.remove(path)?;
+        }
+        let log = Log::new(maker, options.segment_bytes, options.background, active, sealed, needed);
+        Ok(Recovered { state: self.state, log, snapshot: self.snapshot, lock })
+    }
+}
+
+/// The state while the log is read into it.
+struct Replay<'a> {
+    world: &'a World,
+    options: &'a Options,
+    state: State,
+    /// A torn frame was met here: nothing may follow.
+    torn: Option<(u64, &'static str)>,
+}
+
+type Damage = (u64, &'static str);
+
+impl Replay<'_> {
+    /// Reads a segment. `None` if it was being made when the program ended.
+    fn segment(&mut self, content: &[u8], number: u64, mut last_seq: u64) -> Result<Option<FoundSegment>, Damage> {
+        let (salt, capacity) = match read_segment_header(content, number) {
+            SegmentStart::Used { salt, capacity } => (salt, capacity),
+            SegmentStart::Blank => return Ok(None),
+            SegmentStart::Damaged => return Err((0, "the segment's header is wrong")),
+        };
+        let len = content.len() as u64;
+        let mut last = 0..SEGMENT_HEADER_LEN;
+        loop {
+            match frame::read(content, salt, last.end) {
+                Found::Frame { header, payload, end } => {
+                    if self.torn.is_some() {
+                        return Err((last.end as u64, "a frame is missing before others"));
+                    }
+                    last_seq = header.seq;
+                    self.frame(header, &payload)
+                        .ok_or((last.end as u64, "a frame does not follow from those before it"))?;
+                    last = last.end..end;
+                }
+                Found::End => break,
+                Found::Torn => {
+                    self.torn = Some((last.end as u64, "torn"));
+                    break;
+                }
+                Found::Damaged(damage) => return Err((last.end as u64, damage)),
+            }
+        }
+        let has_frames = last.start > 0;
+        // A failed write is taken back by cutting the file off behind the last frame and extending it again.
+        if has_frames && len < capacity && len != last.end as u64 {
+            return Err((len, "the segment is shorter than it was made"));
+        }
+        let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        Ok(Some(FoundSegment {
+            number,
+            salt,
+            capacity,
+            len,
+            last_seq,
+            last: (last.start as u64, content[last].to_vec()),
+            written_end: written,
+        }))
+    }
+
+    /// Applies a frame, unless the snapshot has it already.
+    fn frame(&mut self, header: FrameHeader, payload: &[u8]) -> Option<()> {
+        let next = self.state.seq + 1;
+        if header.seq < next {
+            return Some(());
+        }
+        if header.seq > next {
+            return None;
+        }
+        let clock = &*self.world.clock;
+        let age = clock.now().saturating_since(header.time).min(self.options.history_age);
+        let until = clock.monotonic().saturating_add(self.options.history_age - age);
+        let mut take = Take(payload);
+        while !take.is_empty() {
+            let effect = take_effect(&mut take, &self.state, clock)?;
+            self.state.apply(effect.into_iter().collect(), header.seq, until);
+        }
+        self.state.seq = header.seq;
+        self.state.compacted = self.state.compacted.max(store::Revision(header.compacted));
+        if self.state.compacted > self.state.revision {
+            return None;
+        }
+        // Old history goes when the store is open and its time has come; here only what was compacted, or is too much.
+        let budget = Budget { age: self.options.history_age, bytes: self.options.history_bytes };
+        self.state.trim(budget, Monotonic::default());
+        Some(())
+    }
+}
+
+impl FoundSegment {
+    /// Makes the last segment ready for more frames. Its last frame may have been written but not synced by a program
+    /// that was killed, or be what a failed sync left in the system's memory only: it is written again.
+    fn repair(self, world: &World, dir: &Path) -> io::Result<Segment> {
+        let file = world.disk.open(&segment_path(dir, self.number), OpenMode::Write)?;
+        let tail = self.tail();
+        if self.len < self.capacity {
+            file.set_len(self.capacity)?;
+        }
+        file.write_at(&self.last.1, self.last.0)?;
+        if self.written_end > tail {
+            file.write_at(&vec![0; usize::try_from(self.written_end - tail).unwrap_or(0)], tail)?;
+        }
+        file.sync_data()?;
+        Ok(Segment { file, number: self.number, salt: self.salt, capacity: self.capacity, tail })
+    }
+}
+
+/// Whether the folder's FORMAT is complete, if this program understands it.
+fn read_format(world: &World, dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join(FORMAT_FILE);
+    let io_error = |source| OpenError::Io { attempted: "read", path: path.clone(), source };
+    let file = world.disk.open(&path, OpenMode::Read).map_err(io_error)?;
+    let mut content = vec![0; 256];
+    let count = file.read_at(&mut content, 0).map_err(io_error)?;
+    content.truncate(count);
+    let text = String::from_utf8_lossy(&content);
+    if let Some(version) = text.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.strip_suffix('\n')) {
+        return match version.parse() {
+            Ok(FORMAT_VERSION) => Ok(true),
+            Ok(found) if found > FORMAT_VERSION => {
+                Err(OpenError::NewerFormat { dir: dir.to_owned(), found, supported: FORMAT_VERSION })
+            }
+            _ => Err(OpenError::NotAStore { path }),
+        };
+    }
+    // What a crash leaves of a file that was being written: nothing, or zeros.
+    match is_zero(&content) {
+        true => Ok(false),
+        false => Err(OpenError::NotAStore { path }),
+    }
+}
+
+fn write_format(world: &World, dir: &Path) -> io::Result<()> {
+    let path = dir.join(FORMAT_FILE);
+    let file = match world.disk.open(&path, OpenMode::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => world.disk.open(&path, OpenMode::Write)?,
+        opened => opened?,
+    };
+    file.write_at(format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n").as_bytes(), 0)?;
+    file.sync_data()
+}
