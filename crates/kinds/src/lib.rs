@@ -10,6 +10,7 @@ mod core;
 mod discovery;
 mod events;
 mod kind;
+pub mod meta;
 mod networking;
 mod rbac;
 
