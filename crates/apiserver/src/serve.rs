@@ -1,0 +1,138 @@
+//! Connections: TLS, HTTP/1.1 and HTTP/2, and their end.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use crate::body::Body;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// Its address.
+    pub address: Option<std::net::SocketAddr>,
+    /// The certificates that it showed, its own first; not yet verified.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn handle(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+}
+
+/// A TLS handshake may take this long.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// A client may take this long to send its request head.
+const HEADER_MAX: Duration = Duration::from_secs(30);
+/// Requests that run when the server stops may take this long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Streams on one HTTP/2 connection (upstream's limit).
+const STREAMS_MAX: u32 = 250;
+/// What a client may send on one HTTP/2 stream before the server has read it (upstream's figure).
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Serves a listener until `stop` resolves; then finishes what is running.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    handler: Arc<H>,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let graceful = GracefulShutdown::new();
+    let watcher = graceful.watcher();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * 8)
+        .max_send_buf_size(1024 * 1024);
+    let builder = Arc::new(builder);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors or memory: serving the others frees some.
+                warn!(%error, "accept failed");
+                tokio::task::yield_now().await;
+                if is_exhaustion(&error) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                continue;
+            }
+        };
+        let (acceptor, handler, builder, watcher) =
+            (acceptor.clone(), Arc::clone(&handler), Arc::clone(&builder), watcher.clone());
+        tokio::spawn(async move {
+            let Some((stream, peer)) = handshake(acceptor, stream, address).await else { return };
+            let service = service_fn(move |request| {
+                let answer = Arc::clone(&handler).handle(Arc::clone(&peer), request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
+                debug!(%address, error, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    drop(watcher);
+    if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
+        debug!("connections were still busy at the end");
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: no connection is waiting to be reset, the process is out of something.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: std::net::SocketAddr,
+) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Arc<Peer>)> {
+    // Answers are written whole; waiting to fill packets only adds latency.
+    let _ = stream.set_nodelay(true);
+    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let certificates = certificates.iter().map(|c| c.clone().into_owned()).collect();
+            Some((stream, Arc::new(Peer { address: Some(address), certificates })))
+        }
+        Ok(Err(error)) => {
+            debug!(%address, %error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            debug!(%address, "TLS handshake took too long");
+            None
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The registry: all resources over one store, fed by one stream of its changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use api_schema::{SmolStr, Value};
+use api_semantics::status::Status;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use store::{Batch, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink};
+use watch_cache::{Options, Progress, ResourceCache};
+use world::World;
+
+use crate::codec;
+use crate::hooks::Hooks;
+use crate::storage::{KindRef, SchemaRef, Served, Storage, StoredAs};
+
+/// The key prefix of everything in the store.
+pub const ROOT: &str = "/registry/";
+
+/// Events of one resource are kept up to this many bytes.
+const HISTORY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// And at least this many, so that watchers of large objects can be late, too.
+const HISTORY_EVENTS_MIN: usize = 128;
+
+/// All resources, and the ways to read and change their objects.
+pub struct Registry {
+    pub(crate) store: SharedStore,
+    pub(crate) world: World,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) leases: SharedLeases,
+    pub(crate) admission: Arc<dyn admission::Admission>,
+    pub(crate) hooks: Hooks,
+    tables: Arc<ArcSwap<Tables>>,
+    /// Dropped last: ends the stream of changes.
+    _subscription: Subscription,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Which resources there are. Replaced as a whole when one is registered.
+#[derive(Default, Clone)]
+struct Tables {
+    served: HashMap<(SmolStr, SmolStr, SmolStr), Arc<Served>>,
+    by_prefix: HashMap<SmolStr, Arc<Storage>>,
+    by_name: HashMap<(SmolStr, SmolStr), Arc<Storage>>,
+}
+
+impl Tables {
+    /// The storage whose prefix a key (without the root) starts with, and what follows it.
+    fn find<'a>(&self, key: &'a str) -> Option<(&Arc<Storage>, &'a str)> {
+        let first = key.find('/')? + 1;
+        if let Some(second) = key[first..].find('/').map(|at| first + at + 1)
+            && let Some(storage) = self.by_prefix.get(&key[..second])
+        {
+            return Some((storage, &key[second..]));
+        }
+        self.by_prefix.get(&key[..first]).map(|storage| (storage, &key[first..]))
+    }
+}
+
+/// Feeds the caches from the store's one stream of changes.
+struct Feed {
+    tables: Arc<ArcSwap<Tables>>,
+    progress: Arc<Progress>,
+}
+
+impl WatchSink for Feed {
+    fn batch(&mut self, batch: &Arc<Batch>) {
+        let tables = self.tables.load();
+        let mut touched: Vec<&Arc<Storage>> = Vec::with_capacity(1);
+        for event in &batch.events {
+            let Some(key) = std::str::from_utf8(&event.record.key).ok().and_then(|key| key.strip_prefix(ROOT)) else {
+                continue;
+            };
+            let Some((storage, suffix)) = tables.find(key) else { continue };
+            let value = matches!(event.kind, store::EventKind::Put).then(|| event.record.value.clone());
+            storage.cache.apply(suffix, batch.revision.0, value);
+            if !touched.iter().any(|other| Arc::ptr_eq(other, storage)) {
+                touched.push(storage);
+            }
+        }
+        self.progress.advance(batch.revision.0);
+        for storage in touched {
+            storage.cache.publish();
+        }
+    }
+
+    fn progress(&mut self, revision: Revision) {
+        self.progress.advance(revision.0);
+    }
+
+    fn end(&mut self, error: StoreError) {
+        // The caches would serve old states as new from here on: nobody may take them for the truth.
+        tracing::error!(%error, "the store's stream of changes ended; the caches stand still");
+    }
+}
+
+/// Why the registry could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store could not be read.
+    #[error("read the store")]
+    Read(#[source] StoreError),
+}
+
+/// A resource to serve: its versions share one storage.
+pub struct Registration {
+    /// The versions, each with its names and verbs and its type; the stored one first.
+    pub versions: Vec<(Arc<api_types::Resource>, api_schema::StructId)>,
+    /// The types.
+    pub schema: SchemaRef,
+    /// The behaviour.
+    pub kind: KindRef,
+    /// How objects are stored.
+    pub stored_as: StoredAs,
+    /// The key prefix below [`ROOT`], without slashes at its ends.
+    pub prefix: SmolStr,
+}
+
+impl Registry {
+    /// Serves the built-in resources for which `served` says so, over a store.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn start(
+        store: SharedStore,
+        world: World,
+        admission: Arc<dyn admission::Admission>,
+        hooks: Hooks,
+        served: impl Fn(&api_types::Resource) -> bool,
+    ) -> Result<Arc<Self>, StartError> {
+        let progress = Arc::new(Progress::default());
+        let mut tables = Tables::default();
+        for registration in builtin(&served) {
+            register(&mut tables, registration, &progress);
+        }
+        let revision = store.current_revision().await.map_err(StartError::Read)?;
+        for storage in tables.by_prefix.values() {
+            load(&store, storage, revision).await?;
+        }
+        progress.advance(revision.0);
+        let tables = Arc::new(ArcSwap::from_pointee(tables));
+        let feed = Feed { tables: Arc::clone(&tables), progress: Arc::clone(&progress) };
+        let subscription = store.subscribe(WatchRequest::prefix_after(ROOT.as_bytes(), revision), Box::new(feed));
+        let leases = SharedLeases::new(Arc::clone(&store), Arc::clone(&world.clock));
+        let registry = Arc::new_cyclic(|this: &Weak<Self>| {
+            hooks.attach(this.clone());
+            Self { store, world, progress, leases, admission, hooks, tables, _subscription: subscription }
+        });
+        Ok(registry)
+    }
+
+    /// Serves one more resource. Its objects are read from the store first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn register(&self, registration: Registration) -> Result<(), StartError> {
+        let mut fresh = Tables::default();
+        register(&mut fresh, registration, &self.progress);
+        // Changes that come while the snapshot is read are not lost: nothing is served before the table is swapped,
+        // and what came between the snapshot and the swap is read again.
+        for storage in fresh.by_prefix.values() {
+            load(&self.store, storage, self.store.current_revision().await.map_err(StartError::Read)?).await?;
+        }
+        self.tables.rcu(|tables| {
+            let mut tables = Tables::clone(tables);
+            tables.served.extend(fresh.served.clone());
+            tables.by_prefix.extend(fresh.by_prefix.clone());
+            tables.by_name.extend(fresh.by_name.clone());
+            tables
+        });
+        for storage in fresh.by_prefix.values() {
+            load(&self.store, storage, self.store.current_revision().await.map_err(StartError::Read)?).await?;
+        }
+        Ok(())
+    }
+
+    /// A resource as served in a version.
+    pub fn served(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Served>> {
+        self.tables.load().served.get(&(group.into(), version.into(), resource.into())).cloned()
+    }
+
+    /// All served resources.
+    pub fn all_served(&self) -> Vec<Arc<Served>> {
+        self.tables.load().served.values().cloned().collect()
+    }
+
+    /// The storage of a resource, whatever its version.
+    pub fn storage(&self, group: &str, resource: &str) -> Option<Arc<Storage>> {
+        self.tables.load().by_name.get(&(group.into(), resource.into())).cloned()
+    }
+
+    /// How far the caches are.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// The clock and the dice.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The newest state of an object in the cache, decoded, in its stored version.
+    pub fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let storage = self.storage(group, resource)?;
+        let object = storage.cache.get(&storage.suffix(namespace, name))?;
+        codec::decode_stored(&storage, &object.bytes, object.revision).ok()
+    }
+
+    /// The newest states of all objects of a resource in the cache (of one namespace, or of all), decoded.
+    pub fn cached_list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
+        let Some(storage) = self.storage(group, resource) else { return Vec::new() };
+        let selection = watch_cache::Selection { namespace: namespace.into(), ..Default::default() };
+        let snapshot = storage.cache.list(&selection, None, 0);
+        let decode = |object: &Arc<watch_cache::Object>| {
+            codec::decode_stored(&storage, &object.bytes, object.revision).ok()
+        };
+        snapshot.objects.iter().filter_map(decode).collect()
+    }
+
+    /// The current revision of the store, once every cache has reached it: what a consistent read needs.
+    pub(crate) async fn freshen(&self) -> Result<u64, Status> {
+        let revision = self.store.current_revision().await.map_err(|e| store_status(&e))?;
+        if self.progress.revision() < revision.0 {
+            self.store.request_progress();
+            self.progress.reached(revision.0).await;
+        }
+        Ok(revision.0)
+    }
+}
+
+/// The built-in resources, grouped by storage.
+fn builtin(served: &impl Fn(&api_types::Resource) -> bool) -> Vec<Registration> {
+    let mut order: Vec<(SmolStr, SmolStr)> = Vec::new();
+    let mut versions: HashMap<(SmolStr, SmolStr), Vec<&'static api_types::Resource>> = HashMap::new();
+    for info in api_types::resources().iter().filter(|info| served(info)) {
+        let home = kinds::convert::home(&info.group, &info.resource);
+        let key = (SmolStr::from(home.0), SmolStr::from(home.1));
+        versions.entry(key.clone()).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        let key = (SmolStr::from(home.0), SmolStr::from(home.1));
+        if let Some(list) = versions.get_mut(&key) {
+            list.push(info);
+        }
+    }
+    order
+        .iter()
+        .filter_map(|key| {
+            let mut infos = versions.remove(key)?;
+            let (group, version) = kinds::convert::storage_version(&key.0, &key.1);
+            infos.sort_by_key(|info| (info.group != group || info.version != version) as u8);
+            let kind = match kinds::all::find(&key.0, &key.1) {
+                Some(kind) => KindRef::Builtin(kind),
+                None => KindRef::Custom(Arc::new(kinds::Plain { group: key.0.clone(), resource: key.1.clone() })),
+            };
+            Some(Registration {
+                versions: infos
+                    .into_iter()
+                    .map(|info| (Arc::new(info.clone()), api_types::struct_id(&info.type_name)))
+                    .collect(),
+                schema: SchemaRef::Builtin(api_types::schema()),
+                kind,
+                stored_as: StoredAs::Protobuf,
+                prefix: kinds::convert::storage_prefix(&key.0, &key.1).into(),
+            })
+        })
+        .collect()
+}
+
+fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Progress>) {
+    let Registration { versions, schema, kind, stored_as, prefix } = registration;
+    let Some((first, type_id)) = versions.first().cloned() else { return };
+    let index = codec::indexer(schema.clone(), type_id, kind.clone(), stored_as, first.kind.clone());
+    let options =
+        Options { index, history_bytes_max: HISTORY_BYTES_MAX, history_events_min: HISTORY_EVENTS_MIN };
+    let storage = Arc::new(Storage {
+        group_resource: api_semantics::status::GroupResource::new(first.group.clone(), first.resource.clone()),
+        kind_name: first.kind.clone(),
+        api_version: first.api_version(),
+        kind,
+        schema,
+        type_id,
+        stored_as,
+        namespaced: first.namespaced(),
+        has_status: first.subresource("status").is_some(),
+        prefix: api_schema::format_smolstr!("{ROOT}{prefix}/"),
+        cache: Arc::new(ResourceCache::new(options, Arc::clone(progress))),
+    });
+    tables.by_prefix.insert(api_schema::format_smolstr!("{prefix}/"), Arc::clone(&storage));
+    for (info, type_id) in versions {
+        let key = (info.group.clone(), info.version.clone(), info.resource.clone());
+        tables.by_name.insert((info.group.clone(), info.resource.clone()), Arc::clone(&storage));
+        let api_version = info.api_version();
+        tables.served.insert(key, Arc::new(Served { info, api_version, type_id, storage: Arc::clone(&storage) }));
+    }
+}
+
+/// Fills a storage's cache with its objects at a revision.
+async fn load(store: &SharedStore, storage: &Storage, revision: Revision) -> Result<(), StartError> {
+    let request = RangeRequest::prefix(storage.prefix.as_bytes()).at(revision);
+    let response = store.range(request).await.map_err(StartError::Read)?;
+    let objects = response.records.iter().filter_map(|record| {
+        let key = std::str::from_utf8(&record.key).ok()?.strip_prefix(&*storage.prefix)?;
+        Some((SmolStr::new(key), record.mod_revision.0, Bytes::clone(&record.value)))
+    });
+    storage.cache.load(objects, revision.0);
+    Ok(())
+}
+
+/// What a failure of the store is to a client.
+pub(crate) fn store_status(error: &StoreError) -> Status {
+    match error {
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        StoreError::FutureRevision { requested, current } => {
+            Status::too_large_resource_version(requested.0, current.0)
+        }
+        StoreError::TooLarge { .. } => Status::request_entity_too_large(store::TXN_BYTES_MAX),
+        StoreError::Overloaded => Status::too_many_requests("the store has too many writes waiting, please try again later", 1),
+        error => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            Status::internal(text)
+        }
+    }
+}

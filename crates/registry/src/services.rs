@@ -1,0 +1,589 @@
+//! Cluster IPs and node ports of Services.
+//!
+//! What is taken is what the stored Services say: the tables in memory are rebuilt from them when the server starts,
+//! so a crash can leak nothing. A cluster IP is claimed by creating its IPAddress object in the transaction that
+//! writes the Service, so that two servers over one store can double nothing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use api_schema::{SmolStr, Value, format_smolstr};
+use api_semantics::field::{Error, ErrorList, Path, quoted};
+use api_semantics::status::Status;
+use parking_lot::Mutex;
+use store::Txn;
+
+use crate::codec;
+use crate::hooks::Claim;
+use crate::registry::Registry;
+use crate::storage::Storage;
+use crate::write::{Context, refuse_invalid};
+
+/// A range of addresses for Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    base: IpAddr,
+    bits: u8,
+}
+
+impl Cidr {
+    /// Reads `10.96.0.0/12`; host bits are dropped.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/')?;
+        let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        if bits > width {
+            return None;
+        }
+        let number = to_number(address) & mask(width, bits);
+        Some(Self { base: from_number(number, address.is_ipv4()), bits })
+    }
+
+    fn width(&self) -> u8 {
+        if self.base.is_ipv4() { 32 } else { 128 }
+    }
+
+    /// How many addresses can be given out: the network address and, in IPv4, the broadcast address cannot. Ranges
+    /// wider than 2^62 count as that.
+    fn size(&self) -> u64 {
+        let host_bits = u32::from(self.width() - self.bits).min(62);
+        let all = 1u64 << host_bits;
+        all.saturating_sub(if self.base.is_ipv4() { 2 } else { 1 })
+    }
+
+    /// The address at an offset; 0 is the first that can be given out.
+    pub fn nth(&self, offset: u64) -> IpAddr {
+        from_number(to_number(self.base) + 1 + u128::from(offset), self.base.is_ipv4())
+    }
+
+    /// Whether an address may be given out of this range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.base.is_ipv4() && {
+            let number = to_number(address);
+            let base = to_number(self.base);
+            number > base && number - base <= u128::from(self.size())
+        }
+    }
+
+    /// The family as the API names it.
+    pub fn family(&self) -> &'static str {
+        if self.base.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+
+    /// Below this offset, addresses are left to those who ask for a certain one (KEP-3070).
+    fn static_band(&self) -> u64 {
+        let size = self.size();
+        if size < 16 { 0 } else { (size / 16).clamp(16, 256) }
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.base, self.bits)
+    }
+}
+
+fn mask(width: u8, bits: u8) -> u128 {
+    let host = u32::from(width - bits);
+    if host >= 128 { 0 } else { u128::MAX << host }
+}
+
+fn to_number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u32::from(v4).into(),
+        IpAddr::V6(v6) => v6.into(),
+    }
+}
+
+fn from_number(number: u128, v4: bool) -> IpAddr {
+    if v4 { Ipv4Addr::from(number as u32).into() } else { Ipv6Addr::from(number).into() }
+}
+
+/// What Services are given, and what is taken.
+#[derive(Debug)]
+pub struct Services {
+    cidrs: Vec<Cidr>,
+    ports: std::ops::RangeInclusive<u16>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    addresses: HashSet<IpAddr>,
+    /// Ports with the protocols that use them.
+    ports: BTreeMap<u16, Vec<SmolStr>>,
+}
+
+/// What one write takes and what it gives back.
+#[derive(Debug, Default, Clone)]
+struct Change {
+    addresses: Vec<IpAddr>,
+    ports: Vec<(u16, SmolStr)>,
+}
+
+impl Change {
+    fn take(&self, taken: &mut Taken) {
+        taken.addresses.extend(&self.addresses);
+        for (port, protocol) in &self.ports {
+            taken.ports.entry(*port).or_default().push(protocol.clone());
+        }
+    }
+
+    fn give_back(&self, taken: &mut Taken) {
+        for address in &self.addresses {
+            taken.addresses.remove(address);
+        }
+        for (port, protocol) in &self.ports {
+            if let Some(protocols) = taken.ports.get_mut(port) {
+                if let Some(at) = protocols.iter().position(|p| p == protocol) {
+                    protocols.swap_remove(at);
+                }
+                if protocols.is_empty() {
+                    taken.ports.remove(port);
+                }
+            }
+        }
+    }
+
+    /// What a Service holds.
+    fn held_by(service: &Value) -> Self {
+        let addresses = service.list_at(&["spec", "clusterIPs"]).iter().filter_map(|ip| ip.as_str()?.parse().ok());
+        let mut ports: Vec<(u16, SmolStr)> = service
+            .list_at(&["spec", "ports"])
+            .iter()
+            .filter_map(|port| Some((u16::try_from(port.int_at(&["nodePort"])?).ok()?, protocol(port))))
+            .filter(|(port, _)| *port != 0)
+            .collect();
+        if let Some(port) = service.int_at(&["spec", "healthCheckNodePort"]).and_then(|p| u16::try_from(p).ok())
+            && port != 0
+        {
+            ports.push((port, "TCP".into()));
+        }
+        Self { addresses: addresses.collect(), ports }
+    }
+
+    fn without(mut self, other: &Self) -> Self {
+        self.addresses.retain(|a| !other.addresses.contains(a));
+        self.ports.retain(|p| !other.ports.contains(p));
+        self
+    }
+}
+
+fn protocol(port: &Value) -> SmolStr {
+    match port.str_at(&["protocol"]) {
+        "" => "TCP".into(),
+        protocol => protocol.into(),
+    }
+}
+
+fn needs_cluster_ip(service: &Value) -> bool {
+    matches!(service.str_at(&["spec", "type"]), "" | "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_ports(service: &Value) -> bool {
+    match service.str_at(&["spec", "type"]) {
+        "NodePort" => true,
+        "LoadBalancer" => service.bool_at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(false),
+        _ => false,
+    }
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    service.str_at(&["spec", "type"]) == "LoadBalancer"
+        && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+impl Services {
+    /// Allocates from these ranges; the first is the cluster's own family.
+    pub fn new(cidrs: Vec<Cidr>, ports: std::ops::RangeInclusive<u16>) -> Self {
+        Self { cidrs, ports, taken: Mutex::default() }
+    }
+
+    /// The ranges.
+    pub fn cidrs(&self) -> &[Cidr] {
+        &self.cidrs
+    }
+
+    /// Takes what the stored Services hold. Called once, before the server serves.
+    pub fn load(&self, registry: &Registry) {
+        let mut taken = self.taken.lock();
+        for service in registry.cached_list("", "services", "") {
+            Change::held_by(&service).take(&mut taken);
+        }
+    }
+
+    /// Fills in addresses and ports of a new or changed Service.
+    pub(crate) async fn allocate(
+        this: &Arc<Self>,
+        registry: &Registry,
+        storage: &Storage,
+        cx: &Context,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Claim, Status> {
+        let name = SmolStr::new(service.str_at(&["metadata", "name"]));
+        if let Some(old) = old {
+            keep_allocated(service, old);
+        }
+        default_families(service, old, &this.cidrs);
+        let before = old.map(Change::held_by).unwrap_or_default();
+        let mut change = Change::default();
+        let result = {
+            let mut taken = this.taken.lock();
+            let mut errors = this.allocate_addresses(registry, &taken, service, &before, &mut change);
+            errors.extend(this.allocate_ports(registry, &taken, service, &before, &mut change));
+            if errors.is_empty() && !cx.options.dry_run {
+                change.take(&mut taken);
+            }
+            errors
+        };
+        refuse_invalid(storage, &name, result)?;
+        if cx.options.dry_run {
+            return Ok(Claim::default());
+        }
+        let released = before.without(&Change::held_by(service));
+        let txn = address_objects(registry, service, &change.addresses, &released.addresses)?;
+        let (undo, commit) = (Arc::clone(this), Arc::clone(this));
+        Ok(Claim::new(
+            txn,
+            move || change.give_back(&mut undo.taken.lock()),
+            move || released.give_back(&mut commit.taken.lock()),
+        ))
+    }
+
+    /// Gives back what a deleted Service held, once it is gone.
+    pub(crate) fn release(this: &Arc<Self>, registry: &Registry, service: &Value) -> Claim {
+        let held = Change::held_by(service);
+        let txn = address_objects(registry, service, &[], &held.addresses).ok().flatten();
+        let this = Arc::clone(this);
+        Claim::new(txn, || {}, move || held.give_back(&mut this.taken.lock()))
+    }
+
+    fn allocate_addresses(
+        &self,
+        registry: &Registry,
+        taken: &Taken,
+        service: &mut Value,
+        before: &Change,
+        change: &mut Change,
+    ) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if !needs_cluster_ip(service) {
+            for field in ["clusterIP", "clusterIPs"] {
+                if service.str_at(&["spec", "type"]) == "ExternalName" && before.addresses.is_empty() {
+                    break;
+                }
+                service.remove(&["spec", field]);
+            }
+            return errors;
+        }
+        if service.str_at(&["spec", "clusterIP"]) == "None" {
+            service.set(&["spec", "clusterIPs"], vec![Value::from("None")]);
+            return errors;
+        }
+        let families: Vec<SmolStr> =
+            service.list_at(&["spec", "ipFamilies"]).iter().filter_map(|f| f.as_str().map(SmolStr::new)).collect();
+        let mut wanted: Vec<SmolStr> =
+            service.list_at(&["spec", "clusterIPs"]).iter().filter_map(|ip| ip.as_str().map(SmolStr::new)).collect();
+        if wanted.is_empty() && !service.str_at(&["spec", "clusterIP"]).is_empty() {
+            wanted.push(service.str_at(&["spec", "clusterIP"]).into());
+        }
+        let path = Path::new("spec.clusterIPs");
+        for (at, family) in families.iter().enumerate() {
+            let Some(cidr) = self.cidrs.iter().find(|cidr| cidr.family() == family) else { continue };
+            let wish = wanted.get(at).cloned().unwrap_or_default();
+            if wish.is_empty() {
+                match self.free_address(registry, cidr, taken, change) {
+                    Some(address) => {
+                        change.addresses.push(address);
+                        let text = format_smolstr!("{address}");
+                        if at < wanted.len() { wanted[at] = text } else { wanted.push(text) }
+                    }
+                    None => errors.push(Error::internal(&path, format!("failed to allocate a serviceIP: range is full ({cidr})"))),
+                }
+                continue;
+            }
+            let Ok(address) = wish.parse::<IpAddr>() else { continue };
+            if before.addresses.contains(&address) {
+                continue;
+            }
+            let shown = Value::List(wanted.iter().map(|ip| Value::from(ip.clone())).collect());
+            if !cidr.contains(address) {
+                errors.push(Error::invalid(
+                    &path,
+                    shown,
+                    format!("failed to allocate IP {address}: the provided network does not match the current range"),
+                ));
+            } else if taken.addresses.contains(&address) {
+                errors.push(Error::invalid(
+                    &path,
+                    shown,
+                    format!("failed to allocate IP {address}: provided IP is already allocated"),
+                ));
+            } else {
+                change.addresses.push(address);
+            }
+        }
+        if let Some(first) = wanted.first().cloned() {
+            service.set(&["spec", "clusterIP"], first);
+            service.set(&["spec", "clusterIPs"], wanted.into_iter().map(Value::from).collect::<Vec<_>>());
+        }
+        errors
+    }
+
+    /// A free address, chosen by chance so that a deleted Service's address is not soon another's.
+    fn free_address(&self, registry: &Registry, cidr: &Cidr, taken: &Taken, change: &Change) -> Option<IpAddr> {
+        let (size, band) = (cidr.size(), cidr.static_band());
+        let free = |offset: u64| {
+            let address = cidr.nth(offset);
+            (!taken.addresses.contains(&address) && !change.addresses.contains(&address)).then_some(address)
+        };
+        let upper = size - band;
+        let start = if upper > 0 { random(registry, upper) } else { 0 };
+        // The upper band from a random place on, around to its start, then the band for fixed addresses.
+        let tries = upper.min(taken.addresses.len() as u64 + change.addresses.len() as u64 + 1);
+        (0..tries).find_map(|step| free(band + (start + step) % upper)).or_else(|| (0..band).find_map(free))
+    }
+
+    fn allocate_ports(
+        &self,
+        registry: &Registry,
+        taken: &Taken,
+        service: &mut Value,
+        before: &Change,
+        change: &mut Change,
+    ) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let is_type_with_ports = matches!(service.str_at(&["spec", "type"]), "NodePort" | "LoadBalancer");
+        let allocates = needs_node_ports(service);
+        let empty = service.list_at(&["spec", "ports"]).is_empty();
+        let spec_ports = Path::new("spec.ports");
+        let mut ports = match service.at_mut(&["spec", "ports"]) {
+            Some(Value::List(ports)) if !empty => std::mem::take(ports),
+            _ => Vec::new(),
+        };
+        // Ports that this Service itself names once, for TCP and UDP, may be the same number.
+        let mut given: Vec<(u16, SmolStr, i64)> = Vec::new();
+        for (at, port) in ports.iter_mut().enumerate() {
+            let wish = port.int_at(&["nodePort"]).unwrap_or(0);
+            let protocol = protocol(port);
+            let item = spec_ports.index(at);
+            let path = item.child("nodePort");
+            if wish != 0 && is_type_with_ports {
+                let Ok(number) = u16::try_from(wish) else { continue };
+                let claim = (number, protocol.clone());
+                if !before.ports.contains(&claim) {
+                    match self.check_port(number, &protocol, taken, change) {
+                        Ok(()) => change.ports.push(claim),
+                        Err(why) => errors.push(Error::invalid(&path, wish, why)),
+                    }
+                }
+                given.push((number, protocol, port.int_at(&["port"]).unwrap_or(0)));
+            } else if wish == 0 && allocates {
+                let number = port.int_at(&["port"]).unwrap_or(0);
+                // The same port over another protocol gets the same node port.
+                let twin = given.iter().find(|(_, p, n)| *n == number && *p != protocol).map(|(p, ..)| *p);
+                let twin = twin.filter(|t| self.check_port(*t, &protocol, taken, change).is_ok());
+                match twin.or_else(|| self.free_port(registry, taken, change)) {
+                    Some(node_port) => {
+                        change.ports.push((node_port, protocol.clone()));
+                        given.push((node_port, protocol, number));
+                        port.set(&["nodePort"], i64::from(node_port));
+                    }
+                    None => errors.push(Error::internal(&path, "failed to allocate a nodePort: range is full")),
+                }
+            }
+        }
+        if !empty {
+            service.set(&["spec", "ports"], ports);
+        }
+        if needs_health_port(service) {
+            let path = Path::new("spec.healthCheckNodePort");
+            let wish = service.int_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
+            let claim = (u16::try_from(wish).unwrap_or(0), SmolStr::from("TCP"));
+            if wish == 0 {
+                match self.free_port(registry, taken, change) {
+                    Some(port) => {
+                        change.ports.push((port, "TCP".into()));
+                        service.set(&["spec", "healthCheckNodePort"], i64::from(port));
+                    }
+                    None => errors.push(Error::internal(&path, "failed to allocate a HealthCheckNodePort: range is full")),
+                }
+            } else if !before.ports.contains(&claim) {
+                match self.check_port(claim.0, "TCP", taken, change) {
+                    Ok(()) => change.ports.push(claim),
+                    Err(why) => errors.push(Error::invalid(&path, wish, why)),
+                }
+            }
+        }
+        errors
+    }
+
+    fn check_port(&self, port: u16, protocol: &str, taken: &Taken, change: &Change) -> Result<(), String> {
+        if !self.ports.contains(&port) {
+            return Err(format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                self.ports.start(),
+                self.ports.end()
+            ));
+        }
+        let used = taken.ports.get(&port).is_some_and(|protocols| protocols.iter().any(|p| p == protocol))
+            || change.ports.iter().any(|(p, own)| *p == port && own == protocol);
+        if used { Err("provided port is already allocated".into()) } else { Ok(()) }
+    }
+
+    fn free_port(&self, registry: &Registry, taken: &Taken, change: &Change) -> Option<u16> {
+        let (first, last) = (*self.ports.start(), *self.ports.end());
+        let count = u64::from(last.saturating_sub(first)) + 1;
+        let start = random(registry, count);
+        let free = |port: &u16| !taken.ports.contains_key(port) && !change.ports.iter().any(|(p, _)| p == port);
+        (0..count).map(|step| first + ((start + step) % count) as u16).find(free)
+    }
+}
+
+fn random(registry: &Registry, below: u64) -> u64 {
+    let mut bytes = [0; 8];
+    registry.world.random.fill(&mut bytes);
+    u64::from_le_bytes(bytes) % below.max(1)
+}
+
+/// An update that leaves out what was allocated keeps it.
+fn keep_allocated(new: &mut Value, old: &Value) {
+    if needs_cluster_ip(new) && needs_cluster_ip(old) {
+        if new.str_at(&["spec", "clusterIP"]).is_empty() {
+            let ip = old.str_at(&["spec", "clusterIP"]).to_owned();
+            new.set(&["spec", "clusterIP"], ip);
+        }
+        if new.list_at(&["spec", "clusterIPs"]).is_empty()
+            && new.str_at(&["spec", "clusterIP"]) == old.str_at(&["spec", "clusterIP"])
+            && let Some(ips) = old.at(&["spec", "clusterIPs"]).cloned()
+        {
+            new.set(&["spec", "clusterIPs"], ips);
+        }
+    }
+    if needs_node_ports(new) && needs_node_ports(old) {
+        let known: Vec<(SmolStr, i64, i64)> = old
+            .list_at(&["spec", "ports"])
+            .iter()
+            .map(|p| (protocol(p), p.int_at(&["port"]).unwrap_or(0), p.int_at(&["nodePort"]).unwrap_or(0)))
+            .collect();
+        let named: Vec<i64> =
+            new.list_at(&["spec", "ports"]).iter().filter_map(|p| p.int_at(&["nodePort"])).filter(|p| *p != 0).collect();
+        if let Some(Value::List(ports)) = new.at_mut(&["spec", "ports"]) {
+            for port in ports.iter_mut().filter(|p| p.int_at(&["nodePort"]).unwrap_or(0) == 0) {
+                let (own, number) = (protocol(port), port.int_at(&["port"]).unwrap_or(0));
+                let kept = known.iter().find(|(p, n, node)| *p == own && *n == number && *node != 0 && !named.contains(node));
+                if let Some((_, _, node_port)) = kept {
+                    port.set(&["nodePort"], *node_port);
+                }
+            }
+        }
+    }
+    if needs_health_port(new) && needs_health_port(old) && new.int_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) == 0
+        && let Some(port) = old.int_at(&["spec", "healthCheckNodePort"])
+    {
+        new.set(&["spec", "healthCheckNodePort"], port);
+    }
+}
+
+/// Fills in `ipFamilyPolicy` and `ipFamilies` (upstream's defaulting in the Service registry).
+fn default_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) {
+    if !needs_cluster_ip(service) {
+        if old.is_some_and(needs_cluster_ip) {
+            service.remove(&["spec", "ipFamilies"]);
+            service.remove(&["spec", "ipFamilyPolicy"]);
+        }
+        return;
+    }
+    let Some(first) = cidrs.first().map(Cidr::family) else { return };
+    if let Some(old) = old.filter(|old| needs_cluster_ip(old)) {
+        for field in ["ipFamilyPolicy", "ipFamilies"] {
+            if service.at(&["spec", field]).is_none_or(Value::is_zero)
+                && let Some(value) = old.at(&["spec", field]).cloned()
+            {
+                service.set(&["spec", field], value);
+            }
+        }
+    }
+    let mut families: Vec<SmolStr> =
+        service.list_at(&["spec", "ipFamilies"]).iter().filter_map(|f| f.as_str().map(SmolStr::new)).collect();
+    if families.is_empty() {
+        let stated = match service.list_at(&["spec", "clusterIPs"]) {
+            [] => service.str_at(&["spec", "clusterIP"]),
+            [first, ..] => first.as_str().unwrap_or_default(),
+        };
+        let family = match stated.parse::<IpAddr>() {
+            Ok(IpAddr::V6(_)) => "IPv6",
+            Ok(IpAddr::V4(_)) => "IPv4",
+            Err(_) => first,
+        };
+        families.push(family.into());
+    }
+    if service.str_at(&["spec", "ipFamilyPolicy"]).is_empty() {
+        let two = families.len() > 1 || service.list_at(&["spec", "clusterIPs"]).len() > 1;
+        service.set(&["spec", "ipFamilyPolicy"], if two { "RequireDualStack" } else { "SingleStack" });
+    }
+    let dual = service.str_at(&["spec", "ipFamilyPolicy"]) != "SingleStack";
+    if dual && families.len() == 1 {
+        let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
+        if cidrs.iter().any(|cidr| cidr.family() == other) {
+            families.push(other.into());
+        }
+    }
+    service.set(&["spec", "ipFamilies"], families.into_iter().map(Value::from).collect::<Vec<_>>());
+}
+
+/// The transaction that makes and removes the IPAddress objects of a Service.
+fn address_objects(
+    registry: &Registry,
+    service: &Value,
+    taken: &[IpAddr],
+    released: &[IpAddr],
+) -> Result<Option<Txn>, Status> {
+    let Some(storage) = registry.storage("networking.k8s.io", "ipaddresses") else { return Ok(None) };
+    let mut txn = Txn::default();
+    for address in taken {
+        let mut object = Value::from([("apiVersion", "networking.k8s.io/v1"), ("kind", "IPAddress")]);
+        let name = address.to_string();
+        object.set(&["metadata", "name"], name.as_str());
+        object.set(&["metadata", "uid"], registry.world.random.uuid());
+        object.set(&["metadata", "creationTimestamp"], codec::time(registry.world.clock.now()));
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        object.set(&["metadata", "labels", "ipaddress.kubernetes.io/ip-family"], family);
+        object.set(&["metadata", "labels", "ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+        object.set(&["spec", "parentRef", "resource"], "services");
+        object.set(&["spec", "parentRef", "name"], service.str_at(&["metadata", "name"]));
+        object.set(&["spec", "parentRef", "namespace"], service.str_at(&["metadata", "namespace"]));
+        txn = txn.and(Txn::create(storage.key("", &name), codec::encode_stored(&storage, &object)?));
+    }
+    for address in released {
+        txn = txn.and(Txn::delete(storage.key("", &address.to_string())));
+    }
+    Ok((!txn.ops.is_empty()).then_some(txn))
+}
+
+/// The Service ranges as a flag states them.
+///
+/// # Errors
+/// One line that names the part that is no range.
+pub fn parse_cidrs(text: &str) -> Result<Vec<Cidr>, String> {
+    text.split(',').map(|part| Cidr::parse(part.trim()).ok_or_else(|| format!("{} is no CIDR", quoted(part)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_leave_out_network_and_broadcast() {
+        let cidr = Cidr::parse("10.96.0.5/29").expect("a range");
+        assert_eq!(cidr.to_string(), "10.96.0.0/29");
+        assert_eq!((cidr.size(), cidr.nth(0).to_string()), (6, "10.96.0.1".into()));
+        assert!(!cidr.contains("10.96.0.0".parse().expect("an address")));
+        assert!(cidr.contains("10.96.0.6".parse().expect("an address")));
+        assert!(!cidr.contains("10.96.0.7".parse().expect("an address")));
+        assert_eq!(Cidr::parse("10.96.0.0/12").map(|c| c.static_band()), Some(256));
+        assert_eq!(Cidr::parse("fd00::/112").map(|c| c.nth(9).to_string()), Some("fd00::a".into()));
+    }
+}

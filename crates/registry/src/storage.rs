@@ -1,0 +1,122 @@
+//! Where the objects of one resource are kept and how they are read: one [`Storage`] for all versions of a resource,
+//! built in or registered at run time.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use api_schema::{Schema, SmolStr, StructId};
+use api_semantics::status::GroupResource;
+use kinds::Kind;
+use watch_cache::ResourceCache;
+
+/// A schema that lives as long as the program, or as long as the custom resource.
+#[derive(Clone, Debug)]
+pub enum SchemaRef {
+    /// The built-in tables.
+    Builtin(&'static Schema),
+    /// Compiled from a CustomResourceDefinition.
+    Custom(Arc<Schema>),
+}
+
+impl Deref for SchemaRef {
+    type Target = Schema;
+    fn deref(&self) -> &Schema {
+        match self {
+            Self::Builtin(schema) => schema,
+            Self::Custom(schema) => schema,
+        }
+    }
+}
+
+/// The behaviour of a kind, built in or not.
+#[derive(Clone)]
+pub enum KindRef {
+    /// A row of `kinds::all`.
+    Builtin(&'static dyn Kind),
+    /// Registered at run time.
+    Custom(Arc<dyn Kind>),
+}
+
+impl Deref for KindRef {
+    type Target = dyn Kind;
+    fn deref(&self) -> &(dyn Kind + 'static) {
+        match self {
+            Self::Builtin(kind) => *kind,
+            Self::Custom(kind) => &**kind,
+        }
+    }
+}
+
+impl std::fmt::Debug for KindRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kind({}/{})", self.group(), self.resource())
+    }
+}
+
+/// How stored bytes are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredAs {
+    /// Upstream's protobuf envelope: built-ins.
+    Protobuf,
+    /// JSON: custom resources.
+    Json,
+}
+
+/// The one place where a resource is stored, whatever version it is asked for in.
+#[derive(Debug)]
+pub struct Storage {
+    /// Group and plural name, as messages say it.
+    pub group_resource: GroupResource,
+    /// The kind.
+    pub kind_name: SmolStr,
+    /// The apiVersion that is stored.
+    pub api_version: SmolStr,
+    /// The behaviour.
+    pub kind: KindRef,
+    /// The types.
+    pub schema: SchemaRef,
+    /// The stored type.
+    pub type_id: StructId,
+    /// How stored bytes are laid out.
+    pub stored_as: StoredAs,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether there is a `status` subresource, which alone may change `status`.
+    pub has_status: bool,
+    /// The key prefix in the store, with a trailing slash.
+    pub prefix: SmolStr,
+    /// All objects and recent events.
+    pub cache: Arc<ResourceCache>,
+}
+
+impl Storage {
+    /// What follows the prefix in an object's key.
+    pub fn suffix(&self, namespace: &str, name: &str) -> SmolStr {
+        if self.namespaced { api_schema::format_smolstr!("{namespace}/{name}") } else { name.into() }
+    }
+
+    /// An object's key in the store.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.namespaced { format!("{}{namespace}/{name}", self.prefix) } else { format!("{}{name}", self.prefix) }
+    }
+}
+
+/// One version of a resource as it is served.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Names, verbs, subresources.
+    pub info: Arc<api_types::Resource>,
+    /// `group/version`.
+    pub api_version: SmolStr,
+    /// The type of this version.
+    pub type_id: StructId,
+    /// Where it is stored.
+    pub storage: Arc<Storage>,
+}
+
+impl Served {
+    /// Whether objects must be converted between this version and the stored one.
+    pub fn converts(&self) -> bool {
+        self.api_version != self.storage.api_version
+    }
+}
