@@ -177,12 +177,12 @@ impl Admission {
 
     /// Whether any plugin may change objects of this resource.
     pub fn mutates(&self, resource: &GroupResource, subresource: &str) -> bool {
-        self.any(resource, subresource, Plugin::mutates)
+        self.any(resource, subresource, |plugin| plugin.mutates())
     }
 
     /// Whether any plugin validates objects of this resource.
     pub fn validates(&self, resource: &GroupResource, subresource: &str) -> bool {
-        self.any(resource, subresource, Plugin::validates)
+        self.any(resource, subresource, |plugin| plugin.validates())
     }
 
     /// Asks every plugin that may change the object.
