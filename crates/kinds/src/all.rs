@@ -1,10 +1,11 @@
 //! Every kind that has behaviour of its own.
 
-use crate::{Kind, coordination, core, discovery, events, networking, rbac};
+use crate::{Kind, autoscaling, coordination, core, discovery, events, networking, node, policy, rbac, scheduling};
 
 /// The rows, by group and name.
 pub const ALL: &[&dyn Kind] = &[
     &core::configmap::ConfigMap,
+    &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,
     &events::event::Event,
@@ -13,10 +14,13 @@ pub const ALL: &[&dyn Kind] = &[
     &networking::ipaddress::IpAddress,
     &networking::networkpolicy::NetworkPolicy,
     &networking::servicecidr::ServiceCidr,
+    &node::runtimeclass::RuntimeClass,
+    &policy::poddisruptionbudget::PodDisruptionBudget,
     &rbac::clusterrole::ClusterRole,
     &rbac::clusterrolebinding::ClusterRoleBinding,
     &rbac::role::Role,
     &rbac::rolebinding::RoleBinding,
+    &scheduling::priorityclass::PriorityClass,
 ];
 
 /// The behaviour of a resource, if it has any of its own.

@@ -4,7 +4,9 @@
 //! behaviour of its own: the tables say all there is.
 
 pub mod all;
+pub mod autoscaling;
 mod checks;
+pub mod convert;
 mod coordination;
 mod core;
 mod discovery;
@@ -12,6 +14,9 @@ mod events;
 mod kind;
 pub mod meta;
 mod networking;
+mod node;
+pub mod policy;
 mod rbac;
+mod scheduling;
 
 pub use kind::{Kind, Plain};
