@@ -29,7 +29,7 @@ pub struct TokenUser {
     /// Who it is.
     pub user: Arc<UserInfo>,
     /// The audiences that were both wanted and granted.
-    pub audiences: Vec<String>,
+    pub audiences: Arc<[String]>,
     /// What is to be told about its use.
     pub notes: Option<Arc<Notes>>,
     /// The last second for which the token may be remembered.
@@ -127,8 +127,8 @@ pub struct Authenticated {
     pub user: Arc<UserInfo>,
     /// How they showed it.
     pub method: Method,
-    /// For tokens: the audiences that were both wanted and granted.
-    pub audiences: Vec<String>,
+    /// The audiences that were both wanted and granted; empty where credentials have none.
+    pub audiences: Arc<[String]>,
     /// For tokens: what is to be told about its use.
     pub notes: Option<Arc<Notes>>,
     /// A warning for the client about its credentials.
@@ -199,7 +199,7 @@ impl Authenticator {
             Ok(None) if self.allows_anonymous(path) => Authenticated {
                 user: Arc::clone(&self.anonymous),
                 method: Method::Anonymous,
-                audiences: self.config.api_audiences.clone(),
+                audiences: Arc::default(),
                 notes: None,
                 warning: bearer_warning(headers),
             },
@@ -336,6 +336,6 @@ fn bearer_warning(headers: &HeaderMap) -> Option<&'static str> {
 
 impl Authenticated {
     fn by(method: Method, user: Arc<UserInfo>) -> Self {
-        Self { user, method, audiences: Vec::new(), notes: None, warning: None }
+        Self { user, method, audiences: Arc::default(), notes: None, warning: None }
     }
 }

@@ -673,7 +673,7 @@ impl TokenAuthenticator for Verifier {
         let verified = self.verify(token, Some(audiences), now).map_err(|error| error.to_string())?;
         Ok(verified.map(|verified| TokenUser {
             user: Arc::new(verified.user.authenticated()),
-            audiences: verified.audiences,
+            audiences: verified.audiences.into(),
             notes: Some(Arc::new(Notes {
                 annotations: verified.annotations,
                 warnings: verified.warnings,

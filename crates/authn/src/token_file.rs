@@ -82,7 +82,12 @@ impl TokenAuthenticator for StaticTokens {
             return Ok(None);
         }
         let user = self.users.get(&self.hasher.hash(token, &[]));
-        Ok(user.map(|user| TokenUser { user: Arc::clone(user), audiences, notes: None, expires_at: None }))
+        Ok(user.map(|user| TokenUser {
+            user: Arc::clone(user),
+            audiences: audiences.into(),
+            notes: None,
+            expires_at: None,
+        }))
     }
 }
 

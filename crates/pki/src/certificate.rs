@@ -174,11 +174,16 @@ impl Certificate {
                 .is_ok_and(|key| key.verify_with(&self.signature_oid, &self.signed_part, &self.signature))
     }
 
-    /// Whether less than 30 % of the validity is left at `now`, so that it is time to renew; also true before its start.
-    pub fn is_due_for_renewal(&self, now: i64) -> bool {
+    /// When it is time to renew: less than 30 % of the validity is left then.
+    pub fn renewal_due_at(&self) -> i64 {
         let lifetime = i128::from(self.not_after) - i128::from(self.not_before);
-        let left = i128::from(self.not_after) - i128::from(now);
-        left * 10 < lifetime * 3 || now < self.not_before
+        let due = i128::from(self.not_after) - (lifetime * 3 + 9) / 10 + 1;
+        i64::try_from(due).unwrap_or(i64::MAX)
+    }
+
+    /// Whether it is time to renew at `now`; also before its start, for then the clock was wrong when it was made.
+    pub fn is_due_for_renewal(&self, now: i64) -> bool {
+        now >= self.renewal_due_at() || now < self.not_before
     }
 
     /// The SHA-256 of the DER form in lower-case hex, as in `X509SHA256=` credential ids.

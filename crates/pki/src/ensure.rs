@@ -143,12 +143,14 @@ pub struct Pki {
     pub service_account_public_keys: Vec<PublicKey>,
     /// The files written this time.
     pub written: Vec<PathBuf>,
+    /// When to call [`ensure`] again: the first of the certificates that can be renewed is due then.
+    pub renewal_due_at: i64,
 }
 
 /// Makes the files below `dir` complete and good at `now` for what is wanted, and loads them. Calling it again later
 /// renews what is about to expire; what `written` then names is to be taken into use.
 pub fn ensure(dir: &Path, wanted: &Wanted, now: i64) -> Result<Pki, PkiError> {
-    let mut folder = Folder { pki: dir.join("pki"), now, new: Vec::new() };
+    let mut folder = Folder { pki: dir.join("pki"), now, new: Vec::new(), renewal_due_at: i64::MAX };
     let ca = folder.authority("ca", "kubernetes")?;
     let front_proxy_ca = folder.authority("front-proxy-ca", "front-proxy-ca")?;
     let apiserver =
@@ -172,6 +174,7 @@ pub fn ensure(dir: &Path, wanted: &Wanted, now: i64) -> Result<Pki, PkiError> {
         front_proxy_client,
         service_account_key,
         service_account_public_keys,
+        renewal_due_at: folder.renewal_due_at,
         written: folder.new.into_iter().map(|file| file.path).collect(),
     })
 }
@@ -182,9 +185,15 @@ struct Folder {
     pki: PathBuf,
     now: i64,
     new: Vec<NewFile>,
+    renewal_due_at: i64,
 }
 
 impl Folder {
+    /// Notes when a certificate that can be renewed is due.
+    fn will_renew(&mut self, certificate: &Certificate) {
+        self.renewal_due_at = self.renewal_due_at.min(certificate.renewal_due_at());
+    }
+
     fn file(&self, name: &str, extension: &str) -> PathBuf {
         self.pki.join(format!("{name}.{extension}"))
     }
@@ -213,6 +222,7 @@ impl Folder {
             let key = self.key(name)?;
             let authority = Authority::self_signed(common_name, key, self.now, AUTHORITY_LIFETIME_SECONDS)?;
             let certificates = vec![authority.certificate().clone()];
+            self.will_renew(authority.certificate());
             self.write_certificates(crt_path, &certificates);
             return Ok(AuthorityFiles { certificates, authority: Some(authority) });
         };
@@ -221,10 +231,14 @@ impl Folder {
         };
         let mut authority = Authority::new(certificates[0].clone(), key).map_err(unusable)?;
         let current = authority.certificate();
-        if current.is_due_for_renewal(self.now) && current.is_signed_by(current) {
-            authority = authority.renewed(self.now, AUTHORITY_LIFETIME_SECONDS)?;
-            certificates[0] = authority.certificate().clone();
-            self.write_certificates(crt_path, &certificates);
+        // What another authority issued is that one's to renew.
+        if current.is_signed_by(current) {
+            if current.is_due_for_renewal(self.now) {
+                authority = authority.renewed(self.now, AUTHORITY_LIFETIME_SECONDS)?;
+                certificates[0] = authority.certificate().clone();
+                self.write_certificates(crt_path, &certificates);
+            }
+            self.will_renew(authority.certificate());
         }
         Ok(AuthorityFiles { certificates, authority: Some(authority) })
     }
@@ -246,6 +260,9 @@ impl Folder {
             (_, None) => Some("its key is missing".to_owned()),
         };
         if let (None, Some(chain), Some(key)) = (&reason, &chain, &key) {
+            if authority.authority.is_some() {
+                self.will_renew(&chain[0]);
+            }
             return Ok(KeyPair { chain: chain.clone(), key: key.clone() });
         }
         let Some(issuer) = &authority.authority else {
@@ -254,6 +271,7 @@ impl Folder {
         };
         let key = self.key(name)?;
         let chain = vec![issuer.issue(template, key.public_key())?];
+        self.will_renew(&chain[0]);
         self.write_certificates(crt_path, &chain);
         Ok(KeyPair { chain, key })
     }
@@ -317,6 +335,9 @@ impl Folder {
         };
         let (chain, key) = match (existing, reason) {
             (Some(existing), None) => {
+                if ca.authority.is_some() {
+                    self.will_renew(&existing.chain[0]);
+                }
                 if existing.server == user.server && existing.certificate_authority == ca.certificates {
                     return Ok(());
                 }
@@ -332,7 +353,9 @@ impl Folder {
                     });
                 };
                 let key = PrivateKey::generate()?;
-                (vec![issuer.issue(&template, key.public_key())?], key)
+                let certificate = issuer.issue(&template, key.public_key())?;
+                self.will_renew(&certificate);
+                (vec![certificate], key)
             }
         };
         let kubeconfig = Kubeconfig {

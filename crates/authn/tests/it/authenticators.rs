@@ -314,7 +314,7 @@ impl TokenAuthenticator for Counting {
             "unknown" => Ok(None),
             name => Ok(Some(TokenUser {
                 user: Arc::new(UserInfo::new(name, &[])),
-                audiences: audiences.to_vec(),
+                audiences: audiences.into(),
                 notes: None,
                 expires_at: self.1,
             })),

@@ -182,6 +182,23 @@ fn what_must_change_changes_and_nothing_else() {
 }
 
 #[test]
+fn the_folder_tells_when_it_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = ensure(dir.path(), &wanted("192.0.2.1"), NOW).unwrap();
+    let due = first.renewal_due_at;
+    assert!((NOW + 255 * DAY..NOW + 256 * DAY).contains(&due), "70 % of a year: {due}");
+    let before = ensure(dir.path(), &wanted("192.0.2.1"), due - 1).unwrap();
+    assert_eq!((before.written.len(), before.renewal_due_at), (0, due));
+    let at = ensure(dir.path(), &wanted("192.0.2.1"), due).unwrap();
+    assert_eq!(at.written.len(), 4);
+    assert!(at.renewal_due_at > due + 200 * DAY);
+    for name in ["ca.key", "front-proxy-ca.key"] {
+        std::fs::remove_file(dir.path().join("pki").join(name)).unwrap();
+    }
+    assert_eq!(ensure(dir.path(), &wanted("192.0.2.1"), due).unwrap().renewal_due_at, i64::MAX, "not ours to renew");
+}
+
+#[test]
 fn damaged_files_are_named_and_left_as_they_are() {
     for (name, content) in [
         ("pki/ca.crt", "garbage"),

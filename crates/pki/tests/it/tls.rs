@@ -139,6 +139,21 @@ fn a_renewed_certificate_is_served_at_once() {
 }
 
 #[test]
+fn an_rsa_key_of_the_user_serves() {
+    let ca = today_authority();
+    let key = PrivateKey::from_pem(&crate::data("rsa-pkcs1.key")).unwrap();
+    let mut pair = serving(&ca, "kubernetes");
+    let names = SubjectAltNames { dns: vec!["kubernetes".to_owned()], ..SubjectAltNames::default() };
+    let template = Template::server(Subject::new("s", &[]), names, pair.chain[0].not_before, DAY);
+    pair = KeyPair { chain: vec![ca.issue(&template, key.public_key()).unwrap()], key };
+    let tls = server(&pair, &[], &[], TlsOptions::default());
+    for versions in [TLS13, TLS12] {
+        let served = connect(&tls, &client(&ca, versions, None), "kubernetes").unwrap().served;
+        assert_eq!(served, [pair.chain[0].der().clone()]);
+    }
+}
+
+#[test]
 fn the_name_asked_for_chooses_the_certificate() {
     let ca = today_authority();
     let default = serving(&ca, "default.example");
