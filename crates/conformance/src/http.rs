@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 use crate::Error;
 
 /// Longest silence of a server that is still waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(75);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

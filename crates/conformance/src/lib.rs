@@ -4,7 +4,6 @@
 //! masked. [`run`] sends them again, case by case in fresh namespaces, and compares status, headers and body.
 //! The client is the crate's own and shares nothing with the server under test.
 
-mod edition;
 mod expand;
 mod http;
 mod mask;

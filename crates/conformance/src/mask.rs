@@ -1,6 +1,7 @@
 //! Makes a template of a recorded answer: what differs from run to run becomes a placeholder.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -13,6 +14,8 @@ pub(crate) struct Masker {
     /// The text of the case's requests: what they say themselves is not volatile.
     literals: String,
     keep_managed_fields: bool,
+    /// Each `generateName` of the case: five random characters follow it.
+    generated_prefixes: Vec<String>,
     numbers: HashMap<(&'static str, String), usize>,
     counts: HashMap<&'static str, usize>,
 }
@@ -20,7 +23,10 @@ pub(crate) struct Masker {
 impl Masker {
     pub(crate) fn new(namespace: &str, literals: String, keep_managed_fields: bool) -> Self {
         let (numbers, counts) = (HashMap::new(), HashMap::new());
-        Self { namespace: namespace.to_owned(), literals, keep_managed_fields, numbers, counts }
+        let prefix = |rest: &str| rest.trim_start_matches(['"', ':', ' ']).split('"').next().map(str::to_owned);
+        let mut generated_prefixes: Vec<String> = literals.split("generateName").skip(1).filter_map(prefix).collect();
+        generated_prefixes.retain(|prefix| !prefix.is_empty());
+        Self { namespace: namespace.to_owned(), literals, keep_managed_fields, generated_prefixes, numbers, counts }
     }
 
     /// The placeholder of a value: `<class-N>`, the same for the same value.
@@ -59,7 +65,10 @@ impl Masker {
             if is_list && metadata.get("resourceVersion").is_some_and(|rv| rv != "" && rv != "0") {
                 metadata.insert("resourceVersion".into(), "<rv>".into());
             }
-            self.generated_name(metadata);
+        }
+        // A table's column explains itself in the server's own words.
+        if fields.contains_key("priority") && fields.contains_key("format") && fields.contains_key("description") {
+            fields.insert("description".into(), "<any>".into());
         }
         for (name, value) in fields {
             match (name.as_str(), &mut *value) {
@@ -81,6 +90,7 @@ impl Masker {
                     for cell in cells {
                         match cell.as_str() {
                             Some(age) if is_age(age) && !self.literals.contains(age) => *cell = "<age>".into(),
+                            Some(address) if address.parse::<IpAddr>().is_ok() => self.address(cell),
                             _ => self.document(cell),
                         }
                     }
@@ -105,16 +115,6 @@ impl Masker {
         }
     }
 
-    /// Remembers the random end of a generated name, so that later mentions of it are masked too.
-    fn generated_name(&mut self, metadata: &Map<String, Value>) {
-        let text = |field: &str| metadata.get(field).and_then(Value::as_str);
-        if let (Some(prefix), Some(name)) = (text("generateName"), text("name"))
-            && let Some(suffix) = name.strip_prefix(prefix).filter(|suffix| suffix.len() == 5)
-        {
-            self.number("rand", suffix);
-        }
-    }
-
     /// Known resourceVersions inside a message about resourceVersions.
     fn versions(&mut self, message: &str) -> String {
         let mut masked = String::new();
@@ -124,13 +124,27 @@ impl Masker {
             masked.push_str(&rest[..start]);
             let digits = &rest[start..end];
             match self.known("rv", digits) {
+                // How far the server is by now is nobody's business.
+                _ if rest[..start].ends_with("current: ") => masked.push_str("<rv>"),
                 Some(placeholder) => masked.push_str(&placeholder),
-                None if rest[..start].ends_with("current: ") => masked.push_str("<rv>"),
                 None => masked.push_str(digits),
             }
             rest = &rest[end..];
         }
         masked + rest
+    }
+
+    /// Masks an object in YAML, line by line.
+    pub(crate) fn yaml(&mut self, text: &str) -> String {
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            let version = line.trim_start().strip_prefix("resourceVersion: \"").and_then(|rest| rest.strip_suffix('"'));
+            lines.push(match version {
+                Some(version) => line.replace(version, &self.number("rv", version)),
+                None => self.text(line),
+            });
+        }
+        lines.join("\n")
     }
 
     /// Masks uids, times, tokens, generated names and the case's namespace anywhere in a text.
@@ -176,11 +190,11 @@ impl Masker {
                 return Some((end, "<token>".to_owned()));
             }
         }
-        let word = text.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit())).unwrap_or(text.len());
-        if word == 5
-            && let Some(placeholder) = self.known("rand", &text[..5])
-        {
-            return Some((5, placeholder));
+        for prefix in self.generated_prefixes.clone() {
+            let suffix = text.strip_prefix(prefix.as_str()).and_then(|rest| rest.get(..5));
+            if let Some(suffix) = suffix.filter(|s| s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())) {
+                return Some((prefix.len() + 5, format!("{prefix}{}", self.number("rand", suffix))));
+            }
         }
         // The volume that the ServiceAccount plugin adds to Pods.
         if let Some(suffix) = text.strip_prefix("kube-api-access-").and_then(|rest| rest.get(..5)) {
@@ -196,7 +210,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     fn check(documents: &[&str], expect: Expect) {
-        let mut masker = Masker::new("c-abcde", "\"10.0.0.9\" 31000 2000-01-01T00:00:00Z".to_owned(), false);
+        let requests = r#""10.0.0.9" 31000 2000-01-01T00:00:00Z {"generateName": "x-"}"#;
+        let mut masker = Masker::new("c-abcde", requests.to_owned(), false);
         let lines: Vec<String> = documents
             .iter()
             .map(|json| {

@@ -1,6 +1,7 @@
 //! Sends the scripts' requests and compares, or records, the answers.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Error;
-use crate::edition::{self, Draft};
 use crate::expand::{self, Variables};
 use crate::http::{Client, Request, Response, Target};
 use crate::mask::Masker;
@@ -22,6 +22,9 @@ const UNTIL_MAX: Duration = Duration::from_secs(15);
 
 /// Pause between two askings of a `% until` request.
 const UNTIL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many differences of one answer are shown.
+const DETAILS_MAX: usize = 20;
 
 /// Headers that are part of an expectation, with the value that goes without saying.
 const HEADERS: [(&str, Option<&str>); 8] = [
@@ -72,8 +75,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for failure in &self.failures {
             writeln!(f, "{} ({}) {}", failure.place, failure.case, failure.request)?;
-            for detail in &failure.details {
+            for detail in failure.details.iter().take(DETAILS_MAX) {
                 writeln!(f, "    {detail}")?;
+            }
+            if failure.details.len() > DETAILS_MAX {
+                writeln!(f, "    and {} more", failure.details.len() - DETAILS_MAX)?;
             }
         }
         for (theme, (passed, failed)) in &self.themes {
@@ -138,14 +144,22 @@ fn run_case(client: &Client, file: &str, case: &mut Case, mode: Mode, report: &m
     let mut bindings = Bindings::default();
     let mut failed = 0;
     for step in &mut case.steps {
-        let response = ask(client, step, &variables)?;
-        let documents = documents(&response);
-        let mut details = capture(step, &documents, &mut variables);
-        match mode {
-            Mode::Record => record(step, &response, documents, &mut masker),
-            Mode::Check => {
-                let rules = |extent| Rules { extent, managed_fields: case.managed_fields };
-                details.extend(check(step, &response, &documents, &variables, rules, &mut bindings));
+        let mut details = Vec::new();
+        match ask(client, step, &variables) {
+            // A server that hangs or hangs up fails this step; the others are still asked.
+            Err(e) => {
+                details.push(format!("no answer: {}", e.source().map_or_else(|| e.to_string(), ToString::to_string)))
+            }
+            Ok(response) => {
+                let documents = documents(&response);
+                details = capture(step, &documents, &mut variables);
+                match mode {
+                    Mode::Record => record(step, &response, documents, &mut masker),
+                    Mode::Check => {
+                        let rules = |extent| Rules { extent, managed_fields: case.managed_fields };
+                        details.extend(check(step, &response, &documents, &variables, rules, &mut bindings));
+                    }
+                }
             }
         }
         if details.is_empty() {
@@ -362,7 +376,6 @@ fn record(step: &mut Step, response: &Response, mut documents: Vec<Value>, maske
     }
     let mut answer = Answer { status: response.status, extent: before.extent, ..Answer::default() };
     if answer.extent == Extent::Whole {
-        answer.editions = edition::apply(&mut Draft { method: &step.method, documents: &mut documents });
         for (name, default) in HEADERS {
             let values: Vec<String> = match name {
                 "ETag" => response.header(name).map(|_| "<etag>".to_owned()).collect(),
@@ -375,7 +388,10 @@ fn record(step: &mut Step, response: &Response, mut documents: Vec<Value>, maske
             }
         }
         answer.body = if documents.is_empty() {
-            masker.text(&body_text(&response.body))
+            match response.header("content-type").any(|kind| kind.starts_with("application/yaml")) {
+                true => masker.yaml(&body_text(&response.body)),
+                false => masker.text(&body_text(&response.body)),
+            }
         } else {
             documents.iter().map(render::pretty).collect::<Vec<_>>().join("\n")
         };

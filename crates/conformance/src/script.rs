@@ -62,10 +62,8 @@ pub(crate) struct Answer {
     pub(crate) extent: Extent,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
-    /// `! cite: WHY`: written by hand, for the reference server is older than the target version.
+    /// `! cite: WHY`: written by hand, and kept when recording, for the reason given.
     pub(crate) cites: Vec<String>,
-    /// `! edition: RULE`: a rule of `edition.rs` changed what was recorded.
-    pub(crate) editions: Vec<String>,
 }
 
 impl Script {
@@ -144,8 +142,7 @@ impl Script {
                 let answer = answer.ok_or_else(|| bad("a remark without an answer"))?;
                 match remark.split_once(": ") {
                     Some(("cite", why)) => answer.cites.push(why.to_owned()),
-                    Some(("edition", rule)) => answer.editions.push(rule.to_owned()),
-                    _ => return Err(bad("expected `! cite: …` or `! edition: …`")),
+                    _ => return Err(bad("expected `! cite: …`")),
                 }
             } else if let Some(capture) = line.strip_prefix("= ") {
                 let step = case.steps.last_mut().ok_or_else(|| bad("a capture without a request"))?;
@@ -190,9 +187,6 @@ impl fmt::Display for Script {
                     block(&mut text, '<', &answer.headers, &answer.body);
                     for why in &answer.cites {
                         writeln!(text, "! cite: {why}")?;
-                    }
-                    for rule in &answer.editions {
-                        writeln!(text, "! edition: {rule}")?;
                     }
                 }
                 for (name, pointer) in &step.captures {
@@ -256,7 +250,7 @@ mod tests {
 
     #[test]
     fn printing_gives_what_was_parsed() {
-        let text = "# What the theme is.\n\n# Why the case is.\n== a case\n% managedFields\n\n# a step\n% until /a \"b\"\n> POST /api\n> X: y\n>\n> {\n>\n>   \"a\": 1\n> }\n< 201 ~\n< Warning: 299 - \"w\"\n<\n< {}\n! cite: because\n! edition: rule\n= rv /metadata/resourceVersion\n\n> GET /\n< 200 *\n";
+        let text = "# What the theme is.\n\n# Why the case is.\n== a case\n% managedFields\n\n# a step\n% until /a \"b\"\n> POST /api\n> X: y\n>\n> {\n>\n>   \"a\": 1\n> }\n< 201 ~\n< Warning: 299 - \"w\"\n<\n< {}\n! cite: because\n= rv /metadata/resourceVersion\n\n> GET /\n< 200 *\n";
         assert_eq!(Script::parse("t", text).unwrap().to_string(), text);
     }
 
