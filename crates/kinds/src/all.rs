@@ -5,6 +5,7 @@ use crate::{Kind, autoscaling, coordination, core, discovery, events, networking
 /// The rows, by group and name.
 pub const ALL: &[&dyn Kind] = &[
     &core::configmap::ConfigMap,
+    &core::pod::Pod,
     &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,

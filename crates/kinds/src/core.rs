@@ -1,3 +1,4 @@
 //! The core group.
 
 pub(crate) mod configmap;
+pub mod pod;

@@ -19,4 +19,5 @@ pub mod policy;
 mod rbac;
 mod scheduling;
 
+pub use core::pod;
 pub use kind::{Kind, Plain};

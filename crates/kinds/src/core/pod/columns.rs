@@ -1,0 +1,164 @@
+//! How a pod looks in a table (upstream's printPod, word for word in what it shows).
+
+use api_schema::{SmolStr, Value, format_smolstr};
+use api_semantics::time;
+
+use super::look::{Look, is_sidecar};
+
+/// What a node that stopped answering leaves as the reason.
+const NODE_LOST: &str = "NodeLost";
+
+/// The cells of a pod's row, the wide ones included.
+pub(crate) fn cells(pod: &Value, now: i64) -> Vec<Value> {
+    let status = pod.get("status").unwrap_or(&Value::Null);
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let summary = Summary::of(pod, spec, status);
+    let restarts = match summary.last_restart {
+        Some(at) => format_smolstr!("{} ({} ago)", summary.restarts, time::human_duration(now - at)),
+        None => format_smolstr!("{}", summary.restarts),
+    };
+    let or_none = |text: &str| Value::from(if text.is_empty() { "<none>" } else { text });
+    vec![
+        pod.str_at(&["metadata", "name"]).into(),
+        format_smolstr!("{}/{}", summary.ready, summary.total).into(),
+        summary.reason.into(),
+        restarts.into(),
+        time::age(pod, now),
+        or_none(status.items("podIPs").first().map(|ip| ip.text("ip")).unwrap_or_default()),
+        or_none(spec.text("nodeName")),
+        or_none(status.text("nominatedNodeName")),
+        or_none(&readiness_gates(spec, status)),
+    ]
+}
+
+/// The conditions of a pod's table row: clients may hide rows that are `Completed`.
+pub fn row_conditions(pod: &Value) -> Vec<Value> {
+    let (reason, message) = match pod.str_at(&["status", "phase"]) {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return Vec::new(),
+    };
+    vec![Value::from([("type", "Completed"), ("status", "True"), ("reason", reason), ("message", message)])]
+}
+
+struct Summary {
+    ready: usize,
+    total: usize,
+    restarts: i64,
+    last_restart: Option<i64>,
+    reason: SmolStr,
+}
+
+impl Summary {
+    fn of(pod: &Value, spec: &Value, status: &Value) -> Self {
+        let init_containers = spec.items("initContainers");
+        let sidecar = |name: &str| init_containers.iter().any(|c| c.text("name") == name && is_sidecar(c));
+        let mut summary = Self {
+            ready: 0,
+            total: spec.items("containers").len() + init_containers.iter().filter(|c| is_sidecar(c)).count(),
+            restarts: 0,
+            last_restart: None,
+            reason: match status.text("reason") {
+                "" => status.text("phase").into(),
+                reason => reason.into(),
+            },
+        };
+        let is_gated = |condition: &Value| {
+            condition.text("type") == "PodScheduled" && condition.text("reason") == "SchedulingGated"
+        };
+        if status.items("conditions").iter().any(is_gated) {
+            summary.reason = "SchedulingGated".into();
+        }
+
+        let (mut sidecar_restarts, mut sidecar_last_restart, mut initializing) = (0, None, false);
+        for (index, container) in status.items("initContainerStatuses").iter().enumerate() {
+            let (restarts, last) = (container.int("restartCount").unwrap_or(0), last_finished(container));
+            summary.restarts += restarts;
+            summary.last_restart = summary.last_restart.max(last);
+            let is_sidecar = sidecar(container.text("name"));
+            if is_sidecar {
+                sidecar_restarts += restarts;
+                sidecar_last_restart = sidecar_last_restart.max(last);
+            }
+            let terminated = container.at(&["state", "terminated"]);
+            if terminated.is_some_and(|end| end.int("exitCode").unwrap_or(0) == 0) {
+                continue;
+            }
+            if is_sidecar && container.is_true("started") {
+                summary.ready += usize::from(container.is_true("ready"));
+                continue;
+            }
+            let waiting = container.str_at(&["state", "waiting", "reason"]);
+            summary.reason = match terminated {
+                Some(end) => format_smolstr!("Init:{}", end_reason(end)),
+                None if !waiting.is_empty() && waiting != "PodInitializing" => format_smolstr!("Init:{waiting}"),
+                None => format_smolstr!("Init:{index}/{}", init_containers.len()),
+            };
+            initializing = true;
+            break;
+        }
+
+        if !initializing || has_condition(status, "Initialized") {
+            (summary.restarts, summary.last_restart) = (sidecar_restarts, sidecar_last_restart);
+            summary.look_at_containers(status);
+        }
+
+        let is_deleted = pod.at(&["metadata", "deletionTimestamp"]).is_some();
+        if is_deleted && status.text("reason") == NODE_LOST {
+            summary.reason = "Unknown".into();
+        } else if is_deleted && !matches!(status.text("phase"), "Succeeded" | "Failed") {
+            summary.reason = "Terminating".into();
+        }
+        summary
+    }
+
+    fn look_at_containers(&mut self, status: &Value) {
+        let mut has_running = false;
+        // From the last to the first, so that the first container's trouble is the one that shows.
+        for container in status.items("containerStatuses").iter().rev() {
+            self.restarts += container.int("restartCount").unwrap_or(0);
+            self.last_restart = self.last_restart.max(last_finished(container));
+            let waiting = container.str_at(&["state", "waiting", "reason"]);
+            if !waiting.is_empty() {
+                self.reason = waiting.into();
+            } else if let Some(end) = container.at(&["state", "terminated"]) {
+                self.reason = end_reason(end);
+            } else if container.is_true("ready") && container.at(&["state", "running"]).is_some() {
+                has_running = true;
+                self.ready += 1;
+            }
+        }
+        if self.reason == "Completed" && has_running {
+            self.reason = if has_condition(status, "Ready") { "Running" } else { "NotReady" }.into();
+        }
+    }
+}
+
+fn end_reason(terminated: &Value) -> SmolStr {
+    match (terminated.text("reason"), terminated.int("signal").unwrap_or(0)) {
+        ("", 0) => format_smolstr!("ExitCode:{}", terminated.int("exitCode").unwrap_or(0)),
+        ("", signal) => format_smolstr!("Signal:{signal}"),
+        (reason, _) => reason.into(),
+    }
+}
+
+/// When the container's previous run ended.
+fn last_finished(container: &Value) -> Option<i64> {
+    time::rfc3339(container.str_at(&["lastState", "terminated", "finishedAt"]))
+}
+
+fn has_condition(status: &Value, name: &str) -> bool {
+    status.items("conditions").iter().any(|c| c.text("type") == name && c.text("status") == "True")
+}
+
+fn readiness_gates(spec: &Value, status: &Value) -> SmolStr {
+    let gates = spec.items("readinessGates");
+    if gates.is_empty() {
+        return SmolStr::default();
+    }
+    let is_true = |gate: &&Value| {
+        let found = status.items("conditions").iter().find(|c| c.text("type") == gate.text("conditionType"));
+        found.is_some_and(|condition| condition.text("status") == "True")
+    };
+    format_smolstr!("{}/{}", gates.iter().filter(is_true).count(), gates.len())
+}

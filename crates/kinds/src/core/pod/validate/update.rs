@@ -1,0 +1,597 @@
+//! What may change about a pod that exists: little.
+
+use api_schema::{Map, Value};
+use api_semantics::field::{Error, ErrorList, Path, shown};
+use api_semantics::names;
+
+use crate::checks::{invalid_text, same};
+
+use super::super::look::{Look, is_sidecar};
+use super::super::resources;
+use super::annotations::{self, MIRROR};
+use super::{INT32_MAX, Leniency, pod, scheduling};
+
+/// The fields that upstream names in its famous message.
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+                         `spec.tolerations` (only additions to existing tolerations),\
+                         `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// The largest number of differences that a message lists.
+const DIFFERENCES_MAX: usize = 20;
+
+fn spec_of(pod: &Value) -> &Value {
+    pod.get("spec").unwrap_or(&Value::Null)
+}
+
+/// An update of the pod itself.
+pub(crate) fn pod_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (new_spec, old_spec) = (spec_of(new), spec_of(old));
+    pod(&mut errors, new, Leniency::of(Some(old_spec)));
+    annotations::update(&mut errors, new, old);
+    let path = Path::new("spec");
+    for list in ["containers", "initContainers"] {
+        let list_path = path.child(list);
+        if new_spec.items(list).len() != old_spec.items(list).len() {
+            errors.push(Error::forbidden(&list_path, "pod updates may not add or remove containers"));
+            return errors;
+        }
+        for (at, container) in new_spec.items(list).iter().enumerate() {
+            let image = container.text("image");
+            let container_path = list_path.index(at);
+            if image.is_empty() {
+                errors.push(Error::required(&container_path.child("image"), ""));
+            }
+            if image.trim() != image {
+                let why = "must not have leading or trailing whitespace";
+                errors.push(Error::invalid(&container_path.child("image"), image, why));
+            }
+        }
+    }
+    if !deadline(&mut errors, new_spec, old_spec, &path) {
+        return errors;
+    }
+    only_added_tolerations(&mut errors, new_spec, old_spec, &path.child("tolerations"));
+    only_deleted_gates(&mut errors, new_spec, old_spec, &path.child("schedulingGates"));
+    if same(Some(new_spec), Some(old_spec)) {
+        return errors;
+    }
+    // What may change is set back; all that still differs may not.
+    let mut rest = new_spec.clone();
+    for list in ["containers", "initContainers"] {
+        for (at, container) in rest.entry(&[list]).as_list_mut().into_iter().flatten().enumerate() {
+            container.set(&["image"], old_spec.items(list)[at].text("image"));
+        }
+        if rest.get(list).is_none() {
+            rest.remove(&[list]);
+        }
+    }
+    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        take(&mut rest, old_spec, field);
+    }
+    if old_spec.int("terminationGracePeriodSeconds").is_some_and(|period| period < 0)
+        && rest.int("terminationGracePeriodSeconds") == Some(1)
+    {
+        take(&mut rest, old_spec, "terminationGracePeriodSeconds");
+    }
+    if !old_spec.items("schedulingGates").is_empty() {
+        gated(&mut errors, &mut rest, old_spec, &path);
+    }
+    if !same(Some(&rest), Some(old_spec)) {
+        let differences = differences(&rest, old_spec);
+        let why = format!("pod updates may not change fields other than {UPDATABLE}\n{differences}");
+        errors.push(Error::forbidden(&path, why));
+    }
+    errors
+}
+
+fn take(to: &mut Value, from: &Value, field: &str) {
+    match from.get(field) {
+        Some(value) => to.set(&[field], value.clone()),
+        None => drop(to.remove(&[field])),
+    }
+}
+
+/// A deadline may be set and shortened; false stops the check, as upstream does.
+fn deadline(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) -> bool {
+    let path = path.child("activeDeadlineSeconds");
+    match (new.int("activeDeadlineSeconds"), old.int("activeDeadlineSeconds")) {
+        (Some(new), _) if !(0..=INT32_MAX).contains(&new) => {
+            errors.push(Error::invalid(&path, new, names::inclusive_range_error(0, INT32_MAX)));
+            false
+        }
+        (Some(new), Some(old)) if old < new => {
+            errors.push(Error::invalid(&path, new, "must be less than or equal to previous value"));
+            false
+        }
+        (None, Some(_)) => {
+            let why = "must not update from a positive integer to nil value";
+            errors.push(Error::invalid(&path, Value::Null, why));
+            true
+        }
+        _ => true,
+    }
+}
+
+fn only_added_tolerations(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
+    let without_seconds = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        toleration.remove(&["tolerationSeconds"]);
+        toleration
+    };
+    let now: Vec<Value> = new.items("tolerations").iter().map(without_seconds).collect();
+    if old.items("tolerations").iter().any(|toleration| !now.contains(&without_seconds(toleration))) {
+        let why = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(Error::forbidden(path, why));
+        return;
+    }
+    scheduling::tolerations(errors, new.items("tolerations"), path);
+}
+
+fn only_deleted_gates(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
+    for (at, gate) in new.items("schedulingGates").iter().enumerate() {
+        let name = gate.text("name");
+        if !old.items("schedulingGates").iter().any(|known| known.text("name") == name) {
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.push(Error::forbidden(&path.index(at).child("name"), why));
+        }
+    }
+}
+
+/// A pod that is still held back may be bound tighter to nodes.
+fn gated(errors: &mut ErrorList, rest: &mut Value, old: &Value, path: &Path<'_>) {
+    let (selector, old_selector) = (rest.entries("nodeSelector").clone(), old.entries("nodeSelector"));
+    if old_selector.iter().any(|(key, value)| selector.get(key) != Some(value)) {
+        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(Error::invalid(&path.child("nodeSelector"), selector, why));
+    }
+    take(rest, old, "nodeSelector");
+
+    let affinity = rest.at(&["affinity", "nodeAffinity"]).cloned();
+    let old_affinity = old.at(&["affinity", "nodeAffinity"]);
+    if same(affinity.as_ref(), old_affinity) {
+        return;
+    }
+    node_affinity(errors, affinity.as_ref(), old_affinity, &path.child("affinity.nodeAffinity"));
+    match old_affinity {
+        Some(old_affinity) => rest.set(&["affinity", "nodeAffinity"], old_affinity.clone()),
+        None => {
+            rest.remove(&["affinity", "nodeAffinity"]);
+            if !old.has("affinity") && rest.get("affinity").is_some_and(Value::is_zero) {
+                rest.remove(&["affinity"]);
+            }
+        }
+    }
+}
+
+fn node_affinity(errors: &mut ErrorList, new: Option<&Value>, old: Option<&Value>, path: &Path<'_>) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let terms = |affinity: Option<&Value>| {
+        affinity.map(|affinity| affinity.list_at(&[REQUIRED, "nodeSelectorTerms"]).to_vec()).unwrap_or_default()
+    };
+    let (new, old) = (terms(new), terms(old));
+    let required = path.child(REQUIRED);
+    let terms_path = required.child("nodeSelectorTerms");
+    if old.is_empty() {
+        return;
+    }
+    if old.len() != new.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(Error::invalid(&terms_path, new, why));
+        return;
+    }
+    for (at, (new, old)) in new.iter().zip(&old).enumerate() {
+        if !has_only_additions(new, old) {
+            let why = "only additions are allowed (no mutations or deletions)";
+            errors.push(Error::invalid(&terms_path.index(at), new.clone(), why));
+        }
+    }
+}
+
+/// A term that selected nothing must go on doing so.
+fn has_only_additions(new: &Value, old: &Value) -> bool {
+    let fields = ["matchExpressions", "matchFields"];
+    if fields.iter().all(|field| old.items(field).is_empty()) {
+        return fields.iter().all(|field| new.items(field).is_empty());
+    }
+    fields.iter().all(|field| new.items(field).starts_with(old.items(field)))
+}
+
+/// What differs between two specs, as a client reads it: the path, `-` the old and `+` the new value.
+fn differences(new: &Value, old: &Value) -> String {
+    let mut lines = Vec::new();
+    collect(&mut lines, "spec".to_owned(), Some(new), Some(old));
+    if lines.len() > DIFFERENCES_MAX {
+        let more = lines.len() - DIFFERENCES_MAX;
+        lines.truncate(DIFFERENCES_MAX);
+        lines.push(format!("  ... {more} more"));
+    }
+    lines.join("\n")
+}
+
+fn collect(lines: &mut Vec<String>, path: String, new: Option<&Value>, old: Option<&Value>) {
+    if same(new, old) {
+        return;
+    }
+    match (new, old) {
+        (Some(Value::Map(new)), Some(Value::Map(old))) => {
+            let mut keys: Vec<_> = new.keys().chain(old.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                collect(lines, format!("{path}.{key}"), new.get(key), old.get(key));
+            }
+        }
+        (Some(Value::List(new)), Some(Value::List(old))) if new.len() == old.len() => {
+            for (at, (new, old)) in new.iter().zip(old).enumerate() {
+                collect(lines, format!("{path}[{at}]"), Some(new), Some(old));
+            }
+        }
+        (new, old) => {
+            let text = |value: Option<&Value>| value.map_or_else(|| "nil".to_owned(), shown);
+            lines.push(format!("  {path}: - {} + {}", text(old), text(new)));
+        }
+    }
+}
+
+/// Checks an update through `ephemeralcontainers`: containers may be added, none may change or go.
+pub fn validate_ephemeral_containers_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    pod(&mut errors, new, Leniency::of(Some(spec_of(old))));
+    annotations::update(&mut errors, new, old);
+    if is_mirror(old) {
+        return vec![Error::forbidden(&Path::new(""), "static pods do not support ephemeral containers")];
+    }
+    let path = Path::new("spec.ephemeralContainers");
+    for old_container in spec_of(old).items("ephemeralContainers") {
+        let name = api_semantics::field::quoted(old_container.text("name"));
+        let found =
+            spec_of(new).items("ephemeralContainers").iter().rfind(|c| c.text("name") == old_container.text("name"));
+        match found {
+            None => {
+                let why = format!("existing ephemeral containers {name} may not be removed\n");
+                errors.push(Error::forbidden(&path, why));
+            }
+            Some(container) if !same(Some(container), Some(old_container)) => {
+                let mut lines = Vec::new();
+                collect(&mut lines, old_container.text("name").to_owned(), Some(container), Some(old_container));
+                let why = format!("existing ephemeral containers {name} may not be changed\n{}", lines.join("\n"));
+                errors.push(Error::forbidden(&path, why));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+fn is_mirror(pod: &Value) -> bool {
+    pod.map_at(&["metadata", "annotations"]).is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
+/// Checks an update through `resize`: only CPU and memory of containers that run change, and the quality of service
+/// class stays.
+pub fn validate_resize(new: &Value, old: &Value) -> ErrorList {
+    let whole = |why: &str| vec![Error::forbidden(&Path::new(""), why)];
+    let (new_spec, old_spec) = (spec_of(new), spec_of(old));
+    let mut errors = ErrorList::new();
+    pod(&mut errors, new, Leniency::of(Some(old_spec)));
+    let has_pod_level = |spec: &Value| {
+        ["limits", "requests"].iter().any(|half| spec.map_at(&["resources", half]).is_some_and(|list| !list.is_empty()))
+    };
+    if has_pod_level(old_spec) || has_pod_level(new_spec) {
+        return whole("pods with pod-level resources cannot be resized");
+    }
+    if is_mirror(old) {
+        return whole("static pods cannot be resized");
+    }
+    if old_spec.str_at(&["os", "name"]) == "windows" {
+        return whole("windows pods cannot be resized");
+    }
+    let path = Path::new("spec");
+    let old_class = match old.str_at(&["status", "qosClass"]) {
+        "" => resources::qos_class(old_spec),
+        class => class,
+    };
+    if old_class != resources::qos_class(new_spec) {
+        let class = new.str_at(&["status", "qosClass"]);
+        errors.push(Error::invalid(&path, class, "Pod QOS Class may not change as a result of resizing"));
+    }
+    let running = old.list_at(&["status", "containerStatuses"]).iter().find(|c| c.at(&["state", "running"]).is_some());
+    if running.is_some_and(|container| !container.has("resources")) {
+        errors.push(Error::forbidden(&path, "Pod running on node without support for resize"));
+    }
+    let names = |spec: &Value, list: &str| -> Vec<String> {
+        spec.items(list).iter().map(|container| container.text("name").to_owned()).collect()
+    };
+    if ["containers", "initContainers"].iter().any(|list| names(new_spec, list) != names(old_spec, list)) {
+        errors.push(Error::forbidden(&path, "only cpu and memory resources are mutable"));
+        return errors;
+    }
+    for list in ["initContainers", "containers"] {
+        let list_path = path.child(list);
+        for (at, (new, old)) in new_spec.items(list).iter().zip(old_spec.items(list)).enumerate() {
+            if list == "containers" || is_sidecar(old) {
+                let container_path = list_path.index(at);
+                container_resize(&mut errors, new, old, &container_path.child("resources"));
+            }
+        }
+    }
+    let mut rest = new_spec.clone();
+    for list in ["containers", "initContainers"] {
+        let why = if list == "containers" {
+            "only cpu and memory resources are mutable"
+        } else {
+            "only cpu and memory resources for sidecar containers are mutable"
+        };
+        for (at, container) in rest.entry(&[list]).as_list_mut().into_iter().flatten().enumerate() {
+            let old = &old_spec.items(list)[at];
+            let is_resizable = list == "containers" || is_sidecar(container);
+            if is_resizable {
+                set_back_cpu_and_memory(container, old);
+            }
+            if !same_requirements(container, old) {
+                let why = if is_resizable { why } else { "resources for non-sidecar init containers are immutable" };
+                errors.push(Error::forbidden(&path, why));
+            }
+        }
+        if rest.get(list).is_none() {
+            rest.remove(&[list]);
+        }
+    }
+    let plain = |spec: &Value| {
+        let mut spec = spec.clone();
+        spec.remove(&["containers"]);
+        spec.remove(&["initContainers"]);
+        spec
+    };
+    if errors.is_empty() && !same(Some(&plain(&rest)), Some(&plain(old_spec))) {
+        errors.push(Error::forbidden(&path, "only cpu and memory resources are mutable"));
+    }
+    errors
+}
+
+/// Whether two containers are the same, no resources and empty ones being so.
+fn same_requirements(a: &Value, b: &Value) -> bool {
+    let normal = |container: &Value| {
+        let mut container = container.clone();
+        for half in ["limits", "requests"] {
+            if container.at(&["resources", half]).is_some_and(Value::is_zero) {
+                container.remove(&["resources", half]);
+            }
+        }
+        if container.get("resources").is_some_and(Value::is_zero) {
+            container.remove(&["resources"]);
+        }
+        container
+    };
+    same(Some(&normal(a)), Some(&normal(b)))
+}
+
+fn set_back_cpu_and_memory(container: &mut Value, old: &Value) {
+    for half in ["limits", "requests"] {
+        let old_list = old.map_at(&["resources", half]);
+        let mut list: Map = container.map_at(&["resources", half]).cloned().unwrap_or_default();
+        for resource in ["cpu", "memory"] {
+            list.remove(resource);
+            if let Some(value) = old_list.and_then(|list| list.get(resource)) {
+                list.insert(resource, value.clone());
+            }
+        }
+        // A half that the old container did not have at all may come into being.
+        if old_list.is_none() || list.is_empty() {
+            container.remove(&["resources", half]);
+        } else {
+            container.set(&["resources", half], list);
+        }
+    }
+}
+
+/// Requests and limits may change, but not go.
+fn container_resize(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
+    for half in ["requests", "limits"] {
+        let list = |container: &Value| container.map_at(&["resources", half]).cloned().unwrap_or_default();
+        let new_list = list(new);
+        if list(old).keys().any(|name| !new_list.contains_key(name)) {
+            errors.push(Error::forbidden(&path.child(half), format!("resource {half} cannot be removed")));
+        }
+    }
+}
+
+/// An update of the status.
+pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    annotations::update(&mut errors, new, old);
+    // The path is upstream's.
+    let conditions = Path::new("metadata.conditions");
+    for (at, condition) in new.list_at(&["status", "conditions"]).iter().enumerate() {
+        let name = condition.text("type");
+        if !matches!(name, "PodScheduled" | "Ready" | "Initialized") {
+            invalid_text(&mut errors, &conditions.index(at).child("Type"), name, names::qualified_name(name));
+        }
+    }
+    let path = Path::new("status");
+    let (status, old_status) = (new.get("status").unwrap_or(&Value::Null), old.get("status").unwrap_or(&Value::Null));
+    if spec_of(new).text("nodeName") != spec_of(old).text("nodeName") {
+        errors.push(Error::forbidden(&path.child("nodeName"), "may not be changed directly"));
+    }
+    let nominated = status.text("nominatedNodeName");
+    if nominated != old_status.text("nominatedNodeName") && !nominated.is_empty() {
+        let messages = names::dns1123_subdomain(nominated, false);
+        invalid_text(&mut errors, &path.child("nominatedNodeName"), nominated, messages);
+    }
+    if status.text("qosClass") != old_status.text("qosClass") {
+        errors.push(Error::invalid(&path.child("qosClass"), status.text("qosClass"), names::IMMUTABLE));
+    }
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        transitions(&mut errors, status, old_status, spec_of(old), list);
+    }
+    let claims = path.child("resourceClaimStatuses");
+    let mut seen = Vec::new();
+    for (at, claim) in status.items("resourceClaimStatuses").iter().enumerate() {
+        let claim_path = claims.index(at);
+        let name = claim.text("name");
+        if !spec_of(new).items("resourceClaims").iter().any(|known| known.text("name") == name) {
+            let why = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(Error::invalid(&claim_path.child("name"), name, why));
+        }
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(&claim_path.child("name"), name));
+        }
+        seen.push(name);
+        if let Some(claim) = claim.text_if("resourceClaimName") {
+            invalid_text(&mut errors, &claim_path.child("name"), claim, names::dns1123_subdomain(claim, false));
+        }
+    }
+    addresses(&mut errors, status, old_status);
+    container_statuses(&mut errors, status, spec_of(new));
+    errors
+}
+
+/// A container that ended stays so, unless it may restart.
+fn transitions(errors: &mut ErrorList, new: &Value, old: &Value, spec: &Value, list: &str) {
+    let is_ephemeral = list == "ephemeralContainerStatuses";
+    let pod_policy = if is_ephemeral { "Never" } else { spec.text("restartPolicy") };
+    let list_name = match list {
+        "initContainerStatuses" => "initContainers",
+        _ => "containers",
+    };
+    let status_path = Path::new("status");
+    let list_path = status_path.child(list);
+    for (at, old_container) in old.items(list).iter().enumerate() {
+        let Some(end) = old_container.at(&["state", "terminated"]) else { continue };
+        let name = old_container.text("name");
+        let container = spec.items(list_name).iter().find(|c| !is_ephemeral && c.text("name") == name);
+        // A container's own policy and rules go before the pod's.
+        let policy = container.and_then(|c| c.text_if("restartPolicy")).unwrap_or(pod_policy);
+        let failed = end.int("exitCode").unwrap_or(0) != 0;
+        let has_rules = container.is_some_and(|c| !c.items("restartPolicyRules").is_empty());
+        if policy == "Always" || (failed && policy == "OnFailure") || has_rules {
+            continue;
+        }
+        let revived = |c: &&Value| c.text("name") == name && c.at(&["state", "terminated"]).is_none();
+        for _ in new.items(list).iter().filter(revived) {
+            let why = "may not be transitioned to non-terminated state";
+            errors.push(Error::forbidden(&list_path.index(at).child("state"), why));
+        }
+    }
+}
+
+fn addresses(errors: &mut ErrorList, status: &Value, old: &Value) {
+    let path = Path::new("status");
+    if let Some(first) = status.items("hostIPs").first()
+        && status.text("hostIP") != first.text("ip")
+    {
+        let hosts = path.child("hostIPs");
+        let why = "must be equal to `hostIP`";
+        errors.push(Error::invalid(&hosts.index(0).child("ip"), first.text("ip"), why));
+    }
+    for field in ["podIPs", "hostIPs"] {
+        let list = status.items(field);
+        let list_path = path.child(field);
+        let known: Vec<&str> = old.items(field).iter().map(|ip| ip.text("ip")).collect();
+        let mut seen: Vec<&str> = Vec::new();
+        for (at, ip) in list.iter().enumerate() {
+            errors.extend(api_semantics::ip::validate_legacy(&list_path.index(at), ip.text("ip"), &known));
+            if list.len() > 1 && seen.contains(&ip.text("ip")) {
+                errors.push(Error::duplicate(&list_path.index(at), ip.clone()));
+            }
+            seen.push(ip.text("ip"));
+        }
+        let has_v4 = seen.iter().any(|ip| api_semantics::ip::is_v4(ip));
+        let has_v6 = seen.iter().any(|ip| api_semantics::ip::is_v6(ip));
+        if list.len() > 2 || (list.len() == 2 && !(has_v4 && has_v6)) {
+            let why = "may specify no more than one IP for each IP family";
+            errors.push(Error::invalid(&list_path, list.to_vec(), why));
+        }
+    }
+}
+
+fn container_statuses(errors: &mut ErrorList, status: &Value, spec: &Value) {
+    let path = Path::new("status");
+    let os = spec.str_at(&["os", "name"]);
+    let lists = [
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+        ("ephemeralContainerStatuses", ""),
+    ];
+    for (list, _) in lists {
+        let list_path = path.child(list);
+        for (at, container) in status.items(list).iter().enumerate() {
+            let Some(user) = container.at(&["user", "linux"]) else { continue };
+            let container_path = list_path.index(at);
+            let user_path = container_path.child("linux");
+            if os == "windows" {
+                errors.push(Error::forbidden(&user_path, "cannot be set for a windows pod"));
+                continue;
+            }
+            for (field, check) in [("uid", names::user_id as fn(i64) -> Vec<String>), ("gid", names::group_id)] {
+                let id = user.int(field).unwrap_or(0);
+                errors.extend(check(id).into_iter().map(|m| Error::invalid(&user_path.child(field), id, m)));
+            }
+            let groups = user_path.child("supplementalGroups");
+            for (group_at, group) in user.items("supplementalGroups").iter().enumerate() {
+                let group = group.as_int().unwrap_or(0);
+                errors.extend(
+                    names::group_id(group).into_iter().map(|m| Error::invalid(&groups.index(group_at), group, m)),
+                );
+            }
+        }
+    }
+    for (list, containers) in lists {
+        let list_path = path.child(list);
+        for (at, container) in status.items(list).iter().enumerate() {
+            let container_path = list_path.index(at);
+            let resources_path = container_path.child("allocatedResourcesStatus");
+            if containers.is_empty() {
+                if !container.items("allocatedResourcesStatus").is_empty() {
+                    errors.push(Error::forbidden(&resources_path, "must not be specified in container status"));
+                }
+                continue;
+            }
+            let in_spec = spec.items(containers).iter().find(|c| c.text("name") == container.text("name"));
+            for (resource_at, resource) in container.items("allocatedResourcesStatus").iter().enumerate() {
+                allocated(errors, resource, in_spec, &resources_path.index(resource_at));
+            }
+        }
+    }
+}
+
+fn allocated(errors: &mut ErrorList, resource: &Value, container: Option<&Value>, path: &Path<'_>) {
+    let name = resource.text("name");
+    if let Some(container) = container {
+        let requirements = container.get("resources").unwrap_or(&Value::Null);
+        let (found, why) = if name.starts_with("claim:") {
+            let is_claim = |claim: &Value| match claim.text("request") {
+                "" => name == format!("claim:{}", claim.text("name")),
+                request => name == format!("claim:{}/{request}", claim.text("name")),
+            };
+            (
+                requirements.items("claims").iter().any(is_claim),
+                "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or \
+                 'claim:<claimName>' if request is empty",
+            )
+        } else {
+            (requirements.entries("requests").contains_key(name), "must match one of the container's resource requests")
+        };
+        if !found {
+            errors.push(Error::invalid(&path.child("name"), name, why));
+        }
+    }
+    let resources_path = path.child("resources");
+    let mut seen = Vec::new();
+    for (at, device) in resource.items("resources").iter().enumerate() {
+        let device_path = resources_path.index(at);
+        let health = device.text("health");
+        if !matches!(health, "Healthy" | "Unhealthy" | "Unknown") {
+            let health_path = device_path.child("health");
+            errors.push(Error::not_supported(&health_path, health, &["Healthy", "Unhealthy", "Unknown"]));
+        }
+        let id = device.text("resourceID");
+        if id.is_empty() {
+            errors.push(Error::required(&device_path.child("resourceID"), "must be unique"));
+        } else if seen.contains(&id) {
+            errors.push(Error::duplicate(&device_path.child("resourceID"), id));
+        }
+        seen.push(id);
+    }
+}

@@ -1,0 +1,358 @@
+//! What is allowed in a pod or template, but hardly meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api_schema::Value;
+use api_semantics::field::{Path, quoted};
+
+use super::look::{Look, all_containers};
+use super::prepare::APP_ARMOR_PREFIX;
+use super::resources;
+
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER_PREFIX: &str = "container.seccomp.security.alpha.kubernetes.io/";
+
+/// Labels of nodes that have a newer name.
+fn deprecated_label(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+        "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        "failure-domain.beta.kubernetes.io/region" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead"
+        }
+        "failure-domain.beta.kubernetes.io/zone" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"
+        }
+        "beta.kubernetes.io/instance-type" => {
+            "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"
+        }
+        _ => return None,
+    })
+}
+
+const DEPRECATED_ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+];
+
+/// Volume types that are gone or going: the field, the name in the path, what to say.
+const DEPRECATED_VOLUMES: [(&str, &str, &str); 9] = [
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+/// The warning for a name that becomes part of a host name, but is no DNS label.
+pub(crate) fn name(object: &Value, used_in: &str) -> Option<String> {
+    let messages = api_semantics::names::dns1123_label(object.str_at(&["metadata", "name"]), false);
+    (!messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is \
+             recommended: [{}]",
+            messages.join(" ")
+        )
+    })
+}
+
+/// The warnings for a new pod.
+pub(crate) fn pod(object: &Value) -> Vec<String> {
+    let mut warnings: Vec<String> = name(object, "the Pod's hostname").into_iter().collect();
+    // An annotation that became a field, or that cannot become one.
+    let pod_profile = object.at(&["spec", "securityContext", "appArmorProfile"]);
+    if object.str_at(&["spec", "os", "name"]) != "windows" {
+        for (.., container) in all_containers(object.get("spec").unwrap_or(&Value::Null)) {
+            let key = format!("{APP_ARMOR_PREFIX}{}", container.text("name"));
+            let Some(annotation) = object.at(&["metadata", "annotations", &key]).and_then(Value::as_str) else {
+                continue;
+            };
+            let profile = container.at(&["securityContext", "appArmorProfile"]);
+            let from_annotation = super::prepare::app_armor_profile(annotation);
+            let was_copied = from_annotation.is_some() && from_annotation.as_ref() == profile && profile != pod_profile;
+            if was_copied || (from_annotation.is_none() && profile.is_none()) {
+                warnings.push(deprecated_app_armor(&Path::new("metadata.annotations").key(&key)));
+            }
+        }
+    }
+    collect(&mut warnings, object, &Path::ROOT, true);
+    warnings
+}
+
+/// The warnings for the pod template at `path`.
+pub(crate) fn template(template: &Value, path: &Path<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    collect(&mut warnings, template, path, false);
+    warnings
+}
+
+fn deprecated_app_armor(path: &Path<'_>) -> String {
+    format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead")
+}
+
+fn collect(warnings: &mut Vec<String>, object: &Value, path: &Path<'_>, is_pod: bool) {
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let spec_path = path.child("spec");
+    node_labels(warnings, spec, &spec_path);
+    let annotations_path = path.child("metadata.annotations");
+    let annotation = |key: &str| object.at(&["metadata", "annotations", key]).is_some();
+    for (key, message) in DEPRECATED_ANNOTATIONS.iter().filter(|(key, _)| annotation(key)) {
+        warnings.push(format!("{}: {message}", annotations_path.key(key)));
+    }
+    volumes(warnings, spec, &spec_path);
+    duplicates(warnings, spec, &spec_path);
+    let overhead = spec_path.child("overhead");
+    whole_bytes(warnings, spec.entries("overhead"), &overhead);
+    const NO_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+    if spec.at(&["securityContext", "seccompProfile"]).is_none() && annotation(SECCOMP_POD) {
+        warnings.push(format!("{}: {NO_SECCOMP}", annotations_path.key(SECCOMP_POD)));
+    }
+    let pod_has_profile = spec.at(&["securityContext", "appArmorProfile"]).is_some();
+    for (list, at, container) in all_containers(spec) {
+        let list_path = spec_path.child(list);
+        let container_path = list_path.index(at);
+        let key = format!("{SECCOMP_CONTAINER_PREFIX}{}", container.text("name"));
+        if container.at(&["securityContext", "seccompProfile"]).is_none() && annotation(&key) {
+            warnings.push(format!("{}: {NO_SECCOMP}", annotations_path.key(&key)));
+        }
+        let key = format!("{APP_ARMOR_PREFIX}{}", container.text("name"));
+        let has_profile = pod_has_profile || container.at(&["securityContext", "appArmorProfile"]).is_some();
+        if !is_pod && !has_profile && annotation(&key) {
+            warnings.push(deprecated_app_armor(&annotations_path.key(&key)));
+        }
+        if let Some(resources) = container.get("resources") {
+            for half in ["limits", "requests"] {
+                let half_path = container_path.child("resources");
+                whole_bytes(warnings, resources.entries(half), &half_path.child(half));
+            }
+        }
+        environment(warnings, container.items("env"), &container_path.child("env"));
+    }
+    ports(warnings, spec, &spec_path);
+    if spec.int("terminationGracePeriodSeconds").is_some_and(|period| period < 0) {
+        let field = spec_path.child("terminationGracePeriodSeconds");
+        warnings.push(format!("{field}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    affinity_selectors(warnings, spec, &spec_path);
+    for (at, alias) in spec.items("hostAliases").iter().enumerate() {
+        let aliases = spec_path.child("hostAliases");
+        warnings.extend(api_semantics::ip::warning(&aliases.index(at).child("ip"), alias.text("ip")));
+    }
+    if let Some(config) = spec.get("dnsConfig") {
+        let servers = spec_path.child("dnsConfig.nameservers");
+        for (at, server) in config.texts("nameservers").enumerate() {
+            warnings.extend(api_semantics::ip::warning(&servers.index(at), server));
+        }
+    }
+}
+
+fn node_labels(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    let selector = path.child("nodeSelector");
+    for key in spec.entries("nodeSelector").keys() {
+        if let Some(message) = deprecated_label(key) {
+            warnings.push(format!("{}: {message}", selector.key(key)));
+        }
+    }
+    let mut expressions = |term: &Value, path: &Path<'_>| {
+        let expressions_path = path.child("matchExpressions");
+        for (at, expression) in term.items("matchExpressions").iter().enumerate() {
+            if let Some(message) = deprecated_label(expression.text("key")) {
+                let key = expression.text("key");
+                warnings.push(format!("{}: {key} is {message}", expressions_path.index(at).child("key")));
+            }
+        }
+    };
+    if let Some(affinity) = spec.at(&["affinity", "nodeAffinity"]) {
+        let affinity_path = path.child("affinity.nodeAffinity");
+        let terms = affinity_path.child("requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+        let required = affinity.list_at(&["requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"]);
+        for (at, term) in required.iter().enumerate() {
+            expressions(term, &terms.index(at));
+        }
+        let preferred = affinity_path.child("preferredDuringSchedulingIgnoredDuringExecution");
+        for (at, term) in affinity.items("preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
+            let preference = term.get("preference").unwrap_or(&Value::Null);
+            expressions(preference, &preferred.index(at).child("preference"));
+        }
+    }
+    let constraints = path.child("topologySpreadConstraints");
+    for (at, constraint) in spec.items("topologySpreadConstraints").iter().enumerate() {
+        let constraint_path = constraints.index(at);
+        let key = constraint.text("topologyKey");
+        if let Some(message) = deprecated_label(key) {
+            warnings.push(format!("{}: {key} is {message}", constraint_path.child("topologyKey")));
+        }
+        if !constraint.has("labelSelector") {
+            warnings.push(null_selector(&constraint_path.child("labelSelector")));
+        }
+    }
+}
+
+fn null_selector(path: &Path<'_>) -> String {
+    format!("{path}: a null labelSelector results in matching no pod")
+}
+
+fn volumes(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    let volumes_path = path.child("volumes");
+    let volumes = spec.items("volumes");
+    for (at, volume) in volumes.iter().enumerate() {
+        let volume_path = volumes_path.index(at);
+        for (field, shown, message) in DEPRECATED_VOLUMES {
+            if volume.has(field) {
+                warnings.push(format!("{}: {message}", volume_path.child(shown)));
+            }
+        }
+        if let Some(storage) =
+            volume.at(&["ephemeral", "volumeClaimTemplate", "spec", "resources", "requests", "storage"])
+            && !resources::quantity(storage).is_whole()
+        {
+            let storage_path = volume_path.child("ephemeral.volumeClaimTemplate.spec.resources.requests");
+            warnings.push(fractional(&storage_path.key("storage"), storage));
+        }
+    }
+    // A token that another source overwrites.
+    let sources = |volume: &'_ Value| volume.get("projected").map(|p| p.items("sources").to_vec()).unwrap_or_default();
+    let tokens: BTreeSet<String> = volumes
+        .iter()
+        .flat_map(sources)
+        .filter_map(|source| source.get("serviceAccountToken").map(|token| token.text("path").to_owned()))
+        .collect();
+    for (at, volume) in volumes.iter().enumerate() {
+        let volume_path = volumes_path.index(at);
+        let sources_path = volume_path.child("projected.sources");
+        for source in sources(volume) {
+            for (field, shown) in [("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI")] {
+                let items = source.get(field).map(|keys| keys.items("items").to_vec()).unwrap_or_default();
+                for (item_at, item) in items.iter().enumerate().filter(|(_, item)| tokens.contains(item.text("path"))) {
+                    let field_path = sources_path.child(shown);
+                    let file = quoted(item.text("path"));
+                    warnings.push(format!(
+                        "{}: has duplicated path with ServiceAccountToken {file}",
+                        field_path.index(item_at)
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn duplicates(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    let mut twice = |list: &str, field: &str| {
+        let list_path = path.child(list);
+        let mut seen = BTreeSet::new();
+        for (at, item) in spec.items(list).iter().enumerate() {
+            if !seen.insert(item.text(field)) {
+                let text = quoted(item.text(field));
+                warnings.push(format!("{}: duplicate {field} {text}", list_path.index(at).child(field)));
+            }
+        }
+    };
+    twice("hostAliases", "ip");
+    twice("imagePullSecrets", "name");
+    let secrets = path.child("imagePullSecrets");
+    for (at, secret) in spec.items("imagePullSecrets").iter().enumerate() {
+        if secret.text("name").is_empty() {
+            warnings.push(format!("{}: invalid empty name \"\"", secrets.index(at).child("name")));
+        }
+    }
+}
+
+fn fractional(path: &Path<'_>, value: &Value) -> String {
+    let text = quoted(&resources::quantity(value).to_string());
+    format!("{path}: fractional byte value {text} is invalid, must be an integer")
+}
+
+fn whole_bytes(warnings: &mut Vec<String>, list: &api_schema::Map, path: &Path<'_>) {
+    for resource in ["memory", "ephemeral-storage"] {
+        if let Some(value) = list.get(resource)
+            && !resources::quantity(value).is_whole()
+        {
+            warnings.push(fractional(&path.key(resource), value));
+        }
+    }
+}
+
+fn environment(warnings: &mut Vec<String>, variables: &[Value], path: &Path<'_>) {
+    let mut seen = BTreeSet::new();
+    for (at, variable) in variables.iter().enumerate() {
+        let name = variable.text("name");
+        if seen.insert(name) {
+            continue;
+        }
+        // `X=$(X)more` builds on the value before; anything else hides it.
+        let reference = format!("$({name})");
+        let value = variable.text("value");
+        if variable.has("valueFrom") || value == reference || !value.contains(&reference) {
+            warnings.push(format!(
+                "{}: hides previous definition of {}, which may be dropped when using apply",
+                path.index(at),
+                quoted(name)
+            ));
+        }
+    }
+}
+
+fn ports(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    let mut known: BTreeMap<(i64, &str), Vec<(String, &Value)>> = BTreeMap::new();
+    for (list, at, container) in all_containers(spec) {
+        let list_path = path.child(list);
+        let container_path = list_path.index(at);
+        let ports_path = container_path.child("ports");
+        for (port_at, port) in container.items("ports").iter().enumerate() {
+            let shown = ports_path.index(port_at).to_string();
+            let host = |port: &Value| (port.text("hostIP").to_owned(), port.int("hostPort").unwrap_or(0));
+            let (host_ip, host_port) = host(port);
+            if !host_ip.is_empty() && host_port == 0 {
+                warnings.push(format!(
+                    "{shown}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{host_ip}}}",
+                    port.text("name"),
+                    port.int("containerPort").unwrap_or(0),
+                    port.text("protocol")
+                ));
+            }
+            let others = known.entry((port.int("containerPort").unwrap_or(0), port.text("protocol"))).or_default();
+            for (other_path, other) in others.iter() {
+                let (other_ip, other_port) = host(other);
+                let what = if (&other_ip, other_port) == (&host_ip, host_port) {
+                    "duplicate"
+                } else if host_port == 0 || other_port == 0 {
+                    "overlapping"
+                } else if host_port == other_port && host_ip.is_empty() != other_ip.is_empty() {
+                    "dangerously ambiguous"
+                } else {
+                    continue;
+                };
+                warnings.push(format!("{shown}: {what} port definition with {other_path}"));
+            }
+            others.push((shown, port));
+        }
+    }
+}
+
+fn affinity_selectors(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    for side in ["podAffinity", "podAntiAffinity"] {
+        let Some(terms) = spec.at(&["affinity", side]) else { continue };
+        let affinity_path = path.child("affinity");
+        let side_path = affinity_path.child(side);
+        let required = side_path.child("requiredDuringSchedulingIgnoredDuringExecution");
+        for (at, term) in terms.items("requiredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
+            if !term.has("labelSelector") {
+                warnings.push(null_selector(&required.index(at).child("labelSelector")));
+            }
+        }
+        let preferred = side_path.child("preferredDuringSchedulingIgnoredDuringExecution");
+        for (at, weighted) in terms.items("preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
+            if weighted.at(&["podAffinityTerm", "labelSelector"]).is_none() {
+                warnings.push(null_selector(&preferred.index(at).child("podAffinityTerm.labelSelector")));
+            }
+        }
+    }
+}
