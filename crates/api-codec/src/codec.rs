@@ -41,6 +41,8 @@ pub(crate) struct StructPlan {
     pub(crate) by_tag: Vec<u16>,
     /// Whether unlisted JSON fields are kept.
     pub(crate) preserve_unknown: bool,
+    /// Whether the struct begins with `kind` and `apiVersion` of the envelope.
+    pub(crate) has_type_meta: bool,
     /// The struct with nothing set, as a tree.
     pub(crate) zero: Value,
 }
@@ -59,7 +61,7 @@ pub(crate) struct FieldPlan {
     pub(crate) omit_zero: bool,
     /// Where it stands by name.
     pub(crate) rank: u16,
-    /// What Go shows when it is absent, as JSON; empty if nothing.
+    /// What Go shows when it is absent, as JSON with key and comma: `"containers":null,`; empty if nothing.
     pub(crate) absent: Box<str>,
 }
 
@@ -76,6 +78,10 @@ pub(crate) enum Part {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) tag: u32,
+    /// The tag with the wire type that Go writes.
+    pub(crate) key: u32,
+    /// Whether each item of the field has the tag.
+    pub(crate) repeats: bool,
     pub(crate) part: MemberPart,
 }
 
@@ -206,9 +212,14 @@ impl Kind {
         )
     }
 
-    /// Whether protobuf repeats the field's tag for each item.
-    pub(crate) fn repeats(&self) -> bool {
-        matches!(self, Self::List(_) | Self::Map(_))
+    /// How protobuf writes it: 0 as a varint, 1 in eight bytes, 2 with its length.
+    pub(crate) fn wire_type(&self) -> u32 {
+        match self {
+            Self::Bool | Self::Int32 | Self::Int64 => 0,
+            Self::Double => 1,
+            Self::List(item) => item.wire_type(),
+            _ => 2,
+        }
     }
 }
 
@@ -224,6 +235,7 @@ impl Compiler<'_> {
             StructPlan { name: ty.name.clone(), preserve_unknown: ty.preserve_unknown, ..StructPlan::default() };
         let mut parts = Vec::new();
         let type_meta = type_meta_fields(&ty.fields);
+        plan.has_type_meta = type_meta > 0;
         for (index, field) in ty.fields.iter().enumerate() {
             let tag = if index < type_meta || field.tag > TAG_MAX { 0 } else { field.tag };
             match field.ty {
@@ -239,7 +251,18 @@ impl Compiler<'_> {
                 }
             }
         }
-        plan.members = parts.iter().filter(|(tag, _)| *tag != 0).map(|&(tag, part)| Member { tag, part }).collect();
+        plan.members = parts
+            .iter()
+            .filter(|(tag, _)| *tag != 0)
+            .map(|&(tag, part)| {
+                let kind = match part {
+                    MemberPart::Field(at) => Some(&plan.fields[usize::from(at)].kind),
+                    MemberPart::Inline { .. } => None,
+                };
+                let repeats = matches!(kind, Some(Kind::List(_) | Kind::Map(_)));
+                Member { tag, key: tag << 3 | kind.map_or(2, Kind::wire_type), repeats, part }
+            })
+            .collect();
         plan.members.sort_by_key(|member| member.tag);
         plan.by_tag = vec![0; plan.members.last().map_or(0, |member| member.tag as usize + 1)];
         for (at, member) in plan.members.iter().enumerate() {
@@ -365,8 +388,7 @@ fn fill(structs: &mut [StructPlan], at: usize) {
         .map(|field| {
             let mut text = Vec::new();
             if !field.omit_zero {
-                let kind = if field.pointer { &Kind::Any } else { &field.kind };
-                crate::json::encode::zero_text(structs, kind, &mut text);
+                crate::json::encode::zero_field(structs, field, &mut text);
             }
             String::from_utf8(text).unwrap_or_default().into()
         })

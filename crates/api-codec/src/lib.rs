@@ -5,12 +5,19 @@
 //!
 //! * [`json`] reads and writes JSON as Kubernetes does.
 //! * [`proto`] reads and writes Kubernetes' protobuf messages and their envelope.
+//! * [`transcode`] turns protobuf into JSON text without a tree.
+//! * [`meta`] reads the metadata of stored bytes, and puts the resourceVersion into them.
+//! * [`list`] and [`watch`] put lists and watch events together from the bytes of objects.
 
 mod codec;
 mod go_types;
 pub mod json;
+pub mod list;
+pub mod meta;
 pub mod proto;
 mod scalar;
+pub mod transcode;
+pub mod watch;
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@ use api_schema::{Map, Value};
 
 use super::text;
 use crate::TypeCodec;
-use crate::codec::{Codec, Kind, StructPlan};
+use crate::codec::{Codec, FieldPlan, Kind, StructPlan};
 
 /// Writes a tree of a type: fields in declared order, what Go leaves out left out, what it fills in filled in.
 pub(crate) fn object(ty: TypeCodec<'_>, value: &Value, out: &mut Vec<u8>) {
@@ -20,7 +20,9 @@ pub(crate) fn any(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(flag) => boolean(*flag, out),
         Value::Int(number) => text::int(*number, out),
         Value::Float(number) => text::float(*number, out),
-        Value::Str(string) => text::string(string.as_bytes(), out),
+        Value::Str(string) => {
+            text::string(string.as_bytes(), out);
+        }
         Value::List(items) => list(items, out, any),
         Value::Map(entries) => map(entries, out, any),
         Value::Raw(raw) => text::compact_valid(raw.as_bytes(), out),
@@ -87,12 +89,7 @@ impl<'a> Writer<'a> {
                     }
                     out.push(b',');
                 }
-                None if !field.absent.is_empty() => {
-                    out.extend_from_slice(field.key.as_bytes());
-                    out.extend_from_slice(field.absent.as_bytes());
-                    out.push(b',');
-                }
-                _ => {}
+                _ => out.extend_from_slice(field.absent.as_bytes()),
             }
         }
         self.slots.truncate(base);
@@ -180,6 +177,13 @@ pub(crate) fn hidden(kind: &Kind, pointer: bool, value: &Value) -> bool {
     }
 }
 
+/// Writes a field that is not set, with its comma.
+pub(crate) fn zero_field(structs: &[StructPlan], field: &FieldPlan, out: &mut Vec<u8>) {
+    out.extend_from_slice(field.key.as_bytes());
+    zero_text(structs, if field.pointer { &Kind::Any } else { &field.kind }, out);
+    out.push(b',');
+}
+
 /// Writes Go's zero value of a kind.
 pub(crate) fn zero_text(structs: &[StructPlan], kind: &Kind, out: &mut Vec<u8>) {
     match kind {
@@ -187,9 +191,7 @@ pub(crate) fn zero_text(structs: &[StructPlan], kind: &Kind, out: &mut Vec<u8>) 
         Kind::Struct(at) => {
             out.push(b'{');
             for field in structs[*at as usize].fields.iter().filter(|field| !field.omit_zero) {
-                out.extend_from_slice(field.key.as_bytes());
-                zero_text(structs, if field.pointer { &Kind::Any } else { &field.kind }, out);
-                out.push(b',');
+                zero_field(structs, field, out);
             }
             close(b'}', out);
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{SyntaxError, scan};
+use super::scan;
 
 /// Whether a byte must be looked at before it goes into a string: Go escapes quotes, backslashes, controls and what
 /// HTML could mistake (`<`, `>`, `&`, U+2028, U+2029); bytes of other characters are checked to be UTF-8.
@@ -28,20 +28,21 @@ fn plain(bytes: &[u8]) -> usize {
     at
 }
 
-/// Writes a string with its quotes. Bytes that are no UTF-8 become `\ufffd` each, as in Go.
+/// Writes a string with its quotes. Bytes that are no UTF-8 become `\ufffd` each, as in Go; the answer is whether all
+/// are.
 #[inline]
-pub(crate) fn string(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
     let clean = plain(bytes);
     out.extend_from_slice(&bytes[..clean]);
-    if clean < bytes.len() {
-        escaped(&bytes[clean..], out);
-    }
+    let valid = clean == bytes.len() || escaped(&bytes[clean..], out);
     out.push(b'"');
+    valid
 }
 
 #[inline(never)]
-fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
+fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut valid = true;
     while let Some(&byte) = bytes.first() {
         let mut taken = 1;
         match byte {
@@ -70,7 +71,10 @@ fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
                     taken = c.len_utf8();
                     out.extend_from_slice(&bytes[..taken]);
                 }
-                None => out.extend_from_slice(b"\\ufffd"),
+                None => {
+                    out.extend_from_slice(b"\\ufffd");
+                    valid = false;
+                }
             },
         }
         bytes = &bytes[taken..];
@@ -78,6 +82,7 @@ fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&bytes[..clean]);
         bytes = &bytes[clean..];
     }
+    valid
 }
 
 /// The character that bytes begin with, if they begin with a whole one.
@@ -190,14 +195,8 @@ pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes embedded JSON text as Go's encoder does: without space between the tokens, HTML characters escaped.
-pub(crate) fn compact(text: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-    scan::check(text)?;
-    compact_valid(text, out);
-    Ok(())
-}
-
-/// [`compact`] of text that is known to be JSON.
+/// Writes embedded JSON text as Go's encoder does: without space between the tokens, HTML characters escaped. The text
+/// is known to be JSON.
 pub(crate) fn compact_valid(text: &[u8], out: &mut Vec<u8>) {
     copy_tokens(text, out, escape_html);
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api_codec::{TypeCodec, builtin, json, proto};
+use api_codec::{TypeCodec, builtin, json, proto, transcode};
 use api_schema::Value;
 
 /// Where the pairs are: beside the repository.
@@ -101,6 +101,16 @@ fn protobuf_becomes_the_same_json_and_the_same_protobuf() {
         same(&again, &golden.proto)?;
         let (mut compact, mut ours) = (Vec::new(), Vec::new());
         json::encode(Some(golden.ty()), &value, &mut compact);
+        json::pretty(&compact, &mut ours);
+        same(&ours, &golden.json)
+    });
+}
+
+#[test]
+fn protobuf_becomes_the_same_json_without_a_tree() {
+    check_all(|golden| {
+        let (mut compact, mut ours) = (Vec::new(), Vec::new());
+        transcode::object_to_json(golden.ty(), &golden.proto, &mut compact).map_err(|error| error.to_string())?;
         json::pretty(&compact, &mut ours);
         same(&ours, &golden.json)
     });

@@ -1,3 +1,4 @@
 //! The tests of the crate's public functions.
 
 mod golden;
+mod stored;

@@ -1,0 +1,423 @@
+//! Protobuf straight to JSON text, without a tree between them.
+//!
+//! A message is read twice: once to note where each field is, once to write the fields in the order of JSON. What is
+//! unusual (a field that comes twice, keys out of order, broken bytes) is left to the way through the tree, which knows
+//! all cases and has the words for errors; so both ways always say the same.
+
+use crate::TypeCodec;
+use crate::codec::{Codec, FieldPlan, Kind, Part, StructPlan};
+use crate::json::encode::{boolean, close};
+use crate::json::{TREE_DEPTH_MAX, scan, text};
+use crate::proto::decode::{first_bytes, int_or_string, timestamp};
+use crate::proto::wire::{Reader, Wire};
+use crate::proto::{self, DecodeError, envelope};
+use crate::scalar::bytes::append_base64;
+use crate::scalar::time::{Text, Time};
+
+/// Appends the JSON of a message (without envelope) of a type, with `kind` and `apiVersion` before its fields unless
+/// they are empty (as for the items of a list).
+pub fn proto_to_json(
+    ty: TypeCodec<'_>,
+    api_version: &str,
+    kind: &str,
+    message: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let start = out.len();
+    out.reserve(message.len() * 2 + 64);
+    let mut writer = Writer { codec: ty.codec, offsets: Vec::with_capacity(128), out };
+    if writer.object(ty.plan, api_version, kind, message).is_some() {
+        return Ok(());
+    }
+    out.truncate(start);
+    let mut value = proto::decode(ty, message)?;
+    for (name, text) in [("apiVersion", api_version), ("kind", kind)] {
+        if !text.is_empty() {
+            value.make_map().insert(name, text);
+        }
+    }
+    crate::json::encode(Some(ty), &value, out);
+    Ok(())
+}
+
+/// Appends the JSON of an enveloped object.
+pub fn object_to_json(ty: TypeCodec<'_>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let envelope = envelope::split(bytes)?;
+    proto_to_json(ty, &envelope.api_version, &envelope.kind, envelope.raw, out)
+}
+
+/// Writes what is as upstream writes it. `None` anywhere gives up on the whole message.
+struct Writer<'a, 'o> {
+    codec: &'a Codec,
+    /// For each member of the messages being written, innermost last, where its value begins, plus one; 0 if absent.
+    offsets: Vec<u32>,
+    out: &'o mut Vec<u8>,
+}
+
+impl<'a> Writer<'a, '_> {
+    fn object(&mut self, plan: &'a StructPlan, api_version: &str, kind: &str, message: &[u8]) -> Option<()> {
+        self.out.push(b'{');
+        if plan.has_type_meta {
+            for (key, value) in [("\"kind\":", kind), ("\"apiVersion\":", api_version)] {
+                if !value.is_empty() {
+                    self.out.extend_from_slice(key.as_bytes());
+                    text::string(value.as_bytes(), self.out);
+                    self.out.push(b',');
+                }
+            }
+        }
+        self.fields(plan, message, 0)?;
+        close(b'}', self.out);
+        Some(())
+    }
+
+    fn structure(&mut self, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+        self.out.push(b'{');
+        self.fields(plan, message, depth)?;
+        close(b'}', self.out);
+        Some(())
+    }
+
+    /// Writes the fields of a message, each with a comma after it.
+    fn fields(&mut self, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+        if depth >= TREE_DEPTH_MAX || plan.preserve_unknown {
+            return None;
+        }
+        let base = self.offsets.len();
+        self.find(plan, message)?;
+        for part in &plan.parts {
+            match *part {
+                Part::Field { at, member } => {
+                    let field = &plan.fields[usize::from(at)];
+                    match member.checked_sub(1).map(|member| self.offsets[base + usize::from(member)]) {
+                        None | Some(0) => self.out.extend_from_slice(field.absent.as_bytes()),
+                        Some(offset) => {
+                            let reader = Reader { bytes: message, at: offset as usize - 1 };
+                            let key = plan.members[usize::from(member) - 1].key;
+                            self.field(field, key, reader, depth)?;
+                        }
+                    }
+                }
+                Part::Inline { plan: inner, member } => {
+                    let offset = member.checked_sub(1).map_or(0, |member| self.offsets[base + usize::from(member)]);
+                    let nested = match offset {
+                        0 => &[],
+                        offset => Reader { bytes: message, at: offset as usize - 1 }.delimited().ok()?,
+                    };
+                    self.fields(self.codec.plan(inner), nested, depth)?;
+                }
+            }
+        }
+        self.offsets.truncate(base);
+        Some(())
+    }
+
+    /// Notes where each member is.
+    fn find(&mut self, plan: &StructPlan, message: &[u8]) -> Option<()> {
+        let base = self.offsets.len();
+        self.offsets.resize(base + plan.members.len(), 0);
+        let mut reader = Reader::new(message);
+        let mut last = usize::MAX;
+        while !reader.at_end() {
+            let start = reader.at;
+            let key = reader.varint().ok()?;
+            let tag = (key >> 3) as usize;
+            match plan.by_tag.get(tag) {
+                None | Some(0) => {
+                    reader.at = start;
+                    let (_, wire) = reader.tag().ok()?;
+                    reader.skip(wire).ok()?;
+                    last = usize::MAX;
+                }
+                Some(at) => {
+                    let at = usize::from(*at) - 1;
+                    let member = &plan.members[at];
+                    let offset = &mut self.offsets[base + at];
+                    if u64::from(member.key) != key || *offset != 0 && !(member.repeats && last == at) {
+                        return None;
+                    }
+                    if *offset == 0 {
+                        *offset = u32::try_from(reader.at + 1).ok()?;
+                    }
+                    last = at;
+                    match key & 7 {
+                        0 => reader.varint().map(|_| ()).ok()?,
+                        2 => reader.delimited().map(|_| ()).ok()?,
+                        _ => reader.skip(Wire::Fixed64).ok()?,
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Writes a field that is present; `reader` stands at its value.
+    fn field(&mut self, field: &'a FieldPlan, key: u32, mut reader: Reader<'_>, depth: usize) -> Option<()> {
+        let drop_zero = field.omit_zero && !field.pointer;
+        let name = field.key.as_bytes();
+        match &field.kind {
+            Kind::String => {
+                let value = reader.delimited().ok()?;
+                if drop_zero && value.is_empty() {
+                    return Some(());
+                }
+                self.out.extend_from_slice(name);
+                self.string(value)?;
+            }
+            Kind::Int32 => {
+                let value = reader.varint().ok()? as i32;
+                if drop_zero && value == 0 {
+                    return Some(());
+                }
+                self.out.extend_from_slice(name);
+                text::int(value.into(), self.out);
+            }
+            Kind::Int64 => {
+                let value = reader.varint().ok()? as i64;
+                if drop_zero && value == 0 {
+                    return Some(());
+                }
+                self.out.extend_from_slice(name);
+                text::int(value, self.out);
+            }
+            Kind::Bool => {
+                let value = reader.varint().ok()? != 0;
+                if drop_zero && !value {
+                    return Some(());
+                }
+                self.out.extend_from_slice(name);
+                boolean(value, self.out);
+            }
+            Kind::Time | Kind::MicroTime => {
+                let time = timestamp(reader.delimited().ok()?).ok()?;
+                let micro = matches!(field.kind, Kind::MicroTime);
+                let time = time.map(|time| if micro { time } else { Time { nanos: 0, ..time } });
+                let time = time.filter(|time| !time.is_zero());
+                if field.omit_zero && time.is_none() {
+                    return Some(());
+                }
+                self.out.extend_from_slice(name);
+                self.time(time, micro);
+            }
+            Kind::List(item) => {
+                self.out.extend_from_slice(name);
+                self.out.push(b'[');
+                loop {
+                    self.value(item, &mut reader, depth)?;
+                    self.out.push(b',');
+                    if reader.at_end() || reader.varint().ok()? != u64::from(key) {
+                        break;
+                    }
+                }
+                close(b']', self.out);
+            }
+            Kind::Map(item) => {
+                self.out.extend_from_slice(name);
+                self.map(item, key, reader, depth)?;
+            }
+            kind => {
+                let before = self.out.len();
+                self.out.extend_from_slice(name);
+                let value = self.out.len();
+                self.value(kind, &mut reader, depth)?;
+                // Unset embedded text and unions are null; empty bytes are no bytes.
+                let written = &self.out[value..];
+                let zero = match kind {
+                    Kind::Bytes | Kind::Double => drop_zero && matches!(written, b"\"\"" | b"0" | b"-0"),
+                    _ => field.omit_zero && written == b"null",
+                };
+                if zero {
+                    self.out.truncate(before);
+                    return Some(());
+                }
+            }
+        }
+        self.out.push(b',');
+        Some(())
+    }
+
+    #[inline]
+    fn string(&mut self, value: &[u8]) -> Option<()> {
+        text::string(value, self.out).then_some(())
+    }
+
+    fn time(&mut self, time: Option<Time>, micro: bool) {
+        let Some(time) = time else { return self.out.extend_from_slice(b"null") };
+        let mut text = Text::default();
+        if micro {
+            time.write_micro(&mut text)
+        } else {
+            time.write(&mut text)
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// Writes a map, whose keys must rise.
+    fn map(&mut self, item: &'a Kind, key: u32, mut reader: Reader<'_>, depth: usize) -> Option<()> {
+        self.out.push(b'{');
+        let mut previous: Option<&[u8]> = None;
+        loop {
+            let mut entry = Reader::new(reader.delimited().ok()?);
+            if entry.varint().ok()? != 1 << 3 | 2 {
+                return None;
+            }
+            let name = entry.delimited().ok()?;
+            if previous.is_some_and(|previous| previous >= name) {
+                return None;
+            }
+            previous = Some(name);
+            self.string(name)?;
+            self.out.push(b':');
+            if entry.varint().ok()? != u64::from(2 << 3 | item.wire_type()) {
+                return None;
+            }
+            self.value(item, &mut entry, depth)?;
+            if !entry.at_end() {
+                return None;
+            }
+            self.out.push(b',');
+            if reader.at_end() || reader.varint().ok()? != u64::from(key) {
+                break;
+            }
+        }
+        close(b'}', self.out);
+        Some(())
+    }
+
+    fn value(&mut self, kind: &'a Kind, reader: &mut Reader<'_>, depth: usize) -> Option<()> {
+        match kind {
+            Kind::String => self.string(reader.delimited().ok()?)?,
+            Kind::Struct(plan) => {
+                self.structure(self.codec.plan(*plan), reader.delimited().ok()?, depth + 1)?;
+            }
+            Kind::Bool => boolean(reader.varint().ok()? != 0, self.out),
+            Kind::Int32 => text::int((reader.varint().ok()? as i32).into(), self.out),
+            Kind::Int64 => text::int(reader.varint().ok()? as i64, self.out),
+            Kind::Double => text::float(f64::from_bits(reader.fixed64().ok()?), self.out),
+            Kind::Bytes => {
+                self.out.push(b'"');
+                append_base64(reader.delimited().ok()?, self.out);
+                self.out.push(b'"');
+            }
+            Kind::Time | Kind::MicroTime => {
+                let micro = matches!(kind, Kind::MicroTime);
+                let time = timestamp(reader.delimited().ok()?).ok()?;
+                let time = time.map(|time| if micro { time } else { Time { nanos: 0, ..time } });
+                self.time(time.filter(|time| !time.is_zero()), micro);
+            }
+            Kind::Quantity => {
+                let value = first_bytes(reader.delimited().ok()?).ok()?.unwrap_or(b"0");
+                self.out.push(b'"');
+                if is_plain_quantity(value) {
+                    self.out.extend_from_slice(value);
+                } else {
+                    let canonical = api_semantics::quantity::canonical(std::str::from_utf8(value).ok()?)?;
+                    self.out.extend_from_slice(canonical.as_bytes());
+                }
+                self.out.push(b'"');
+            }
+            Kind::IntOrString => match int_or_string(reader.delimited().ok()?).ok()? {
+                Ok(number) => text::int(number.into(), self.out),
+                Err(string) => self.string(string)?,
+            },
+            Kind::FieldsV1 | Kind::RawExtension | Kind::Json => {
+                match first_bytes(reader.delimited().ok()?).ok()?.unwrap_or_default() {
+                    b"" => self.out.extend_from_slice(b"null"),
+                    raw => self.embedded(raw)?,
+                }
+            }
+            Kind::Wrapped(item) => {
+                let mut items = Reader::new(reader.delimited().ok()?);
+                if items.at_end() {
+                    self.out.extend_from_slice(b"null");
+                    return Some(());
+                }
+                self.out.push(b'[');
+                while !items.at_end() {
+                    if items.varint().ok()? != u64::from(1 << 3 | item.wire_type()) {
+                        return None;
+                    }
+                    self.value(item, &mut items, depth)?;
+                    self.out.push(b',');
+                }
+                close(b']', self.out);
+            }
+            Kind::SchemaOrArray(plan) | Kind::SchemaOrBool(plan) | Kind::SchemaOrStrings(plan) => {
+                self.schema_or(kind, self.codec.plan(*plan), reader.delimited().ok()?, depth)?;
+            }
+            Kind::Duration | Kind::Any | Kind::List(_) | Kind::Map(_) => return None,
+        }
+        Some(())
+    }
+
+    fn embedded(&mut self, raw: &[u8]) -> Option<()> {
+        // An enveloped object is for the way through the tree; it is no JSON.
+        scan::check(raw).ok()?;
+        std::str::from_utf8(raw).ok()?;
+        text::compact_valid(raw, self.out);
+        Some(())
+    }
+
+    /// Writes the unions of OpenAPI schemas in the forms in which Go writes them.
+    fn schema_or(&mut self, kind: &Kind, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+        let mut reader = Reader::new(message);
+        if let Kind::SchemaOrBool(_) = kind {
+            if reader.tag().ok()? != (1, Wire::Varint) {
+                return None;
+            }
+            let allows = reader.varint().ok()? != 0;
+            if reader.at_end() {
+                boolean(allows, self.out);
+                return Some(());
+            }
+            if reader.tag().ok()? != (2, Wire::Bytes) {
+                return None;
+            }
+            self.structure(plan, reader.delimited().ok()?, depth + 1)?;
+            return reader.at_end().then_some(());
+        }
+        if reader.at_end() {
+            self.out.extend_from_slice(b"null");
+            return Some(());
+        }
+        match reader.tag().ok()? {
+            (1, Wire::Bytes) => {
+                self.structure(plan, reader.delimited().ok()?, depth + 1)?;
+                // A list beside the schema would hide it.
+                reader.at_end().then_some(())
+            }
+            (2, Wire::Bytes) => {
+                self.out.push(b'[');
+                loop {
+                    let item = reader.delimited().ok()?;
+                    match kind {
+                        Kind::SchemaOrArray(_) => self.structure(plan, item, depth + 1)?,
+                        _ => self.string(item)?,
+                    }
+                    self.out.push(b',');
+                    if reader.at_end() {
+                        break;
+                    }
+                    if reader.tag().ok()? != (2, Wire::Bytes) {
+                        return None;
+                    }
+                }
+                close(b']', self.out);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a quantity is canonical at a glance: `0`, `250m`, `4`, `512Mi`.
+fn is_plain_quantity(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match (digits, &text[digits..]) {
+        (1, b"") => true,
+        (1..=3, b"" | b"m" | b"k" | b"M" | b"G" | b"Ki" | b"Mi" | b"Gi" | b"Ti") => text[0] != b'0',
+        _ => false,
+    }
+}

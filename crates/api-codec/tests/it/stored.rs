@@ -1,0 +1,147 @@
+//! Reading and changing the metadata of stored bytes; lists and watch frames made of them.
+
+use api_codec::proto::envelope;
+use api_codec::{json, list, meta, proto, transcode, watch};
+use api_schema::Value;
+
+use crate::golden::{all, golden};
+
+/// The objects that have ObjectMeta.
+fn with_metadata() -> impl Iterator<Item = crate::golden::Golden> {
+    all().into_iter().filter(|golden| golden.name != "core.v1.WatchEvent").filter(|golden| {
+        let value = proto::decode_object(golden.ty(), &golden.proto).expect("a golden object");
+        value.at(&["metadata", "uid"]).is_some()
+    })
+}
+
+#[test]
+fn metadata_is_read_alike_from_both_forms() {
+    let mut count = 0;
+    for golden in with_metadata() {
+        let envelope = envelope::split(&golden.proto).expect("an envelope");
+        let view = meta::scan(envelope.raw).expect("metadata");
+        assert_eq!(view, meta::scan_json(&golden.json).expect("metadata"), "{}", golden.name);
+        assert_eq!((&*view.name, &*view.namespace, &*view.uid), ("nameValue", "namespaceValue", "uidValue"));
+        assert_eq!(view.label("labelsKey"), Some("labelsValue"));
+        assert_eq!(view.owner_references[0].kind, "kindValue");
+        assert!(view.owner_references[0].controller);
+        assert_eq!(view.finalizers, ["finalizersValue"]);
+        assert_eq!(view.creation_timestamp, Some(1_199_149_261));
+        count += 1;
+    }
+    assert!(count > 150, "{count}");
+}
+
+#[test]
+fn a_resource_version_is_put_in_and_nothing_else_changes() {
+    for golden in with_metadata() {
+        for version in [1, 99, 18_446_744_073_709_551_615u64] {
+            let mut expected = proto::decode_object(golden.ty(), &golden.proto).expect("a golden object");
+            expected.set(&["metadata", "resourceVersion"], version.to_string());
+            let spliced = meta::splice_resource_version(&golden.proto, version).expect("spliced");
+            assert_eq!(spliced, proto::encode_object(golden.ty(), &expected).expect("encoded"), "{}", golden.name);
+
+            let spliced = meta::splice_resource_version_json(&golden.json, version).expect("spliced");
+            let read = json::decode(Some(golden.ty()), &spliced, json::Options::STRICT).expect("JSON").value;
+            assert_eq!(read, expected, "{}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn a_resource_version_finds_its_place_where_there_is_none() {
+    let check = |text: &str, expected: &str| {
+        let spliced = meta::splice_resource_version_json(text.as_bytes(), 5).expect("spliced");
+        assert_eq!(String::from_utf8(spliced).expect("text"), expected, "{text}");
+    };
+    check("{}", r#"{"metadata":{"resourceVersion":"5"}}"#);
+    check(r#"{"apiVersion":"v1"}"#, r#"{"apiVersion":"v1","metadata":{"resourceVersion":"5"}}"#);
+    check(r#"{"a":1,"spec":{}}"#, r#"{"a":1,"metadata":{"resourceVersion":"5"},"spec":{}}"#);
+    check(r#"{"metadata":null}"#, r#"{"metadata":{"resourceVersion":"5"}}"#);
+    check(r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"5"}}"#);
+    check(r#"{"metadata":{"name":"n","uid":"u"}}"#, r#"{"metadata":{"name":"n","resourceVersion":"5","uid":"u"}}"#);
+    check(r#"{"metadata":{"resourceVersion":"4711","uid":"u"}}"#, r#"{"metadata":{"resourceVersion":"5","uid":"u"}}"#);
+
+    let empty = envelope::wrap("v1", "ConfigMap", b"");
+    let spliced = meta::splice_resource_version(&empty, 5).expect("spliced");
+    assert_eq!(
+        meta::scan(envelope::split(&spliced).expect("an envelope").raw).expect("metadata").resource_version,
+        "5"
+    );
+}
+
+#[test]
+fn the_kind_of_a_text_is_read_as_upstream_reads_it() {
+    let check = |text: &str, expected: Result<(&str, &str), &str>| {
+        let found = meta::type_meta(text.as_bytes());
+        let found = found.as_ref().map(|meta| (&*meta.api_version, &*meta.kind)).map_err(ToString::to_string);
+        assert_eq!(found, expected.map_err(str::to_owned), "{text}");
+    };
+    check(r#"{"apiVersion":"v1","kind":"Pod"}"#, Ok(("v1", "Pod")));
+    check(r#"{"Kind":"Pod","kind":null}"#, Ok(("", "Pod")));
+    check("null", Ok(("", "")));
+    check("", Err("unexpected end of JSON input"));
+    check("{\"a\":1", Err("unexpected end of JSON input"));
+    check("x", Err("invalid character 'x' looking for beginning of value"));
+    check(r#"{"kind":5}"#, Err("json: cannot unmarshal number into Go struct field .kind of type string"));
+    check(
+        "[]",
+        Err("json: cannot unmarshal array into Go value of type struct { APIVersion string \
+             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }"),
+    );
+}
+
+#[test]
+fn a_list_of_bytes_is_the_list_of_objects() {
+    let pod = golden("core.v1.Pod");
+    let ty = api_codec::builtin().find("io.k8s.api.core.v1.PodList").expect("PodList");
+    let raw = envelope::split(&pod.proto).expect("an envelope").raw;
+    let mut item = Vec::new();
+    transcode::proto_to_json(pod.ty(), "", "", raw, &mut item).expect("JSON");
+
+    for (meta, count) in [
+        (list::ListMeta { resource_version: "7", continue_token: "abc", remaining_item_count: Some(3) }, 2),
+        (list::ListMeta { resource_version: "7", ..list::ListMeta::default() }, 1),
+        (list::ListMeta::default(), 0),
+    ] {
+        let (mut as_json, mut as_proto, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        list::json(list::Order::Declared, "v1", "PodList", meta, vec![&*item; count], &mut as_json);
+        list::proto("v1", "PodList", meta, vec![raw; count], &mut as_proto);
+        let from_json = json::decode(Some(ty), &as_json, json::Options::STRICT).expect("a list").value;
+        assert_eq!(from_json.list_at(&["items"]).len(), count);
+        assert_eq!(as_proto, proto::encode_object(ty, &from_json).expect("encoded"));
+        json::encode(Some(ty), &from_json, &mut again);
+        assert_eq!(String::from_utf8_lossy(&as_json), String::from_utf8_lossy(&again));
+    }
+}
+
+#[test]
+fn a_list_of_custom_resources_is_sorted_by_name() {
+    let mut out = Vec::new();
+    let meta = list::ListMeta { resource_version: "7", remaining_item_count: Some(1), ..list::ListMeta::default() };
+    list::json(list::Order::Sorted, "example.com/v1", "TabList", meta, [&b"{\"a\":1}"[..], b"{}"], &mut out);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        r#"{"apiVersion":"example.com/v1","items":[{"a":1},{}],"kind":"TabList","metadata":{"continue":"","remainingItemCount":1,"resourceVersion":"7"}}"#
+    );
+}
+
+#[test]
+fn watch_frames_hold_the_object() {
+    let pod = golden("core.v1.Pod");
+    let mut frame = Vec::new();
+    watch::json_frame("ADDED", b"{\"kind\":\"Pod\"}", &mut frame);
+    assert_eq!(frame, b"{\"type\":\"ADDED\",\"object\":{\"kind\":\"Pod\"}}\n");
+
+    frame.clear();
+    watch::proto_frame("MODIFIED", &pod.proto, &mut frame);
+    let (length, event) = frame.split_at(4);
+    assert_eq!(u32::from_be_bytes(length.try_into().expect("four bytes")) as usize, event.len());
+    let ty = api_codec::builtin().find("io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent").expect("WatchEvent");
+    let event = proto::decode(ty, event).expect("an event");
+    assert_eq!(event.str_at(&["type"]), "MODIFIED");
+    // The enveloped object inside is shown as the JSON it stands for.
+    let Some(Value::Raw(object)) = event.get("object") else { panic!("{event:?}") };
+    let read = json::decode(Some(pod.ty()), object.as_bytes(), json::Options::STRICT).expect("JSON").value;
+    assert_eq!(read, proto::decode_object(pod.ty(), &pod.proto).expect("a pod"));
+}
