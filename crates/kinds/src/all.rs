@@ -1,6 +1,9 @@
 //! Every kind that has behaviour of its own.
 
-use crate::{Kind, autoscaling, coordination, core, discovery, events, networking, node, policy, rbac, scheduling};
+use crate::{
+    Kind, autoscaling, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling,
+    storage,
+};
 
 /// The rows, by group and name.
 pub const ALL: &[&dyn Kind] = &[
@@ -10,6 +13,8 @@ pub const ALL: &[&dyn Kind] = &[
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,
     &events::event::Event,
+    &flowcontrol::flowschema::FlowSchema,
+    &flowcontrol::prioritylevelconfiguration::PriorityLevelConfiguration,
     &networking::ingress::Ingress,
     &networking::ingressclass::IngressClass,
     &networking::ipaddress::IpAddress,
@@ -22,6 +27,12 @@ pub const ALL: &[&dyn Kind] = &[
     &rbac::role::Role,
     &rbac::rolebinding::RoleBinding,
     &scheduling::priorityclass::PriorityClass,
+    &storage::csidriver::CsiDriver,
+    &storage::csinode::CsiNode,
+    &storage::csistoragecapacity::CsiStorageCapacity,
+    &storage::storageclass::StorageClass,
+    &storage::volumeattachment::VolumeAttachment,
+    &storage::volumeattributesclass::VolumeAttributesClass,
 ];
 
 /// The behaviour of a resource, if it has any of its own.

@@ -11,6 +11,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod flowcontrol;
 mod kind;
 pub mod meta;
 mod networking;
@@ -18,6 +19,7 @@ mod node;
 pub mod policy;
 mod rbac;
 mod scheduling;
+mod storage;
 
 pub use core::pod;
 pub use kind::{Kind, Plain};

@@ -1,0 +1,93 @@
+//! CSIStorageCapacity: how much room a CSI driver has for one class in one part of the cluster.
+
+use api_schema::Value;
+use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::names;
+use api_semantics::quantity::Quantity;
+use api_semantics::selector::{self, Leniency};
+
+use crate::Kind;
+use crate::checks::{immutable, invalid_text, name, text, text_or};
+
+pub(crate) struct CsiStorageCapacity;
+
+impl Kind for CsiStorageCapacity {
+    fn group(&self) -> &str {
+        super::GROUP
+    }
+
+    fn resource(&self) -> &str {
+        "csistoragecapacities"
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        check(object, Leniency::default())
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
+        let invalid_values = selector::has_invalid_values(old.get("nodeTopology"));
+        let mut errors = check(new, Leniency { invalid_values, ..Leniency::default() });
+        for field in ["nodeTopology", "storageClassName"] {
+            immutable(&mut errors, &Path::new(field), new.get(field), old.get(field));
+        }
+        errors
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    fn cells(&self, object: &Value, _now: i64) -> Option<Vec<Value>> {
+        Some(vec![name(object), text(object, &["storageClassName"]), text_or(object, &["capacity"], "<unset>")])
+    }
+}
+
+fn check(object: &Value, lenient: Leniency) -> ErrorList {
+    let mut errors = selector::validate(object.get("nodeTopology"), &Path::new("nodeTopology"), lenient);
+    let class = object.str_at(&["storageClassName"]);
+    invalid_text(&mut errors, &Path::new("storageClassName"), class, names::dns1123_subdomain(class, false));
+    if let Some(capacity) = object.get("capacity").and_then(Value::as_str)
+        && Quantity::parse(capacity).is_ok_and(|quantity| quantity.sign() < 0)
+    {
+        errors.push(Error::invalid(&Path::new("capacity"), capacity, names::NEGATIVE));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::tests::{cells, create, update};
+
+    #[test]
+    fn capacity_is_of_a_class_and_a_place() {
+        create(&CsiStorageCapacity, r#"{"storageClassName":"c","capacity":"1Gi","nodeTopology":{}}"#, "");
+        create(
+            &CsiStorageCapacity,
+            r#"{"storageClassName":"c","capacity":"-1Gi"}"#,
+            "capacity: Invalid value: \"-1Gi\": must be greater than or equal to 0",
+        );
+        update(
+            &CsiStorageCapacity,
+            r#"{"storageClassName":"c","capacity":"1Gi"}"#,
+            r#"{"storageClassName":"d","capacity":"2Gi","nodeTopology":{}}"#,
+            "nodeTopology: Invalid value: {}: field is immutable\n\
+             storageClassName: Invalid value: \"d\": field is immutable",
+        );
+    }
+
+    #[test]
+    fn cells_show_the_capacity() {
+        for (capacity, expect) in [(r#","capacity":"1Gi""#, "1Gi"), ("", "<unset>")] {
+            cells(
+                &CsiStorageCapacity,
+                &format!(r#"{{"metadata":{{"name":"x"}},"storageClassName":"c"{capacity}}}"#),
+                &format!(r#"["x","c","{expect}"]"#),
+            );
+        }
+    }
+}
