@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         }
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
-        let end = start + scan::plain(&bytes[start..]);
+        let end = start + super::bytes::unquoted(&bytes[start..]);
         self.at = match bytes.get(end) {
             Some(b'"') => end + 1,
             _ => scan::string(bytes, self.at).map_err(|_| Stop::Syntax)?,

@@ -10,6 +10,7 @@ use api_schema::Value;
 
 use crate::TypeCodec;
 
+pub(crate) mod bytes;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod scan;

@@ -2,7 +2,7 @@
 //!
 //! Nothing here recurses: text nested as deeply as Go allows costs a bit per level.
 
-use super::SyntaxError;
+use super::{SyntaxError, bytes};
 
 /// How deeply arrays and objects may nest, as in Go.
 pub(crate) const NESTING_MAX: usize = 10_000;
@@ -93,7 +93,7 @@ fn key(text: &[u8], at: usize) -> Result<usize, SyntaxError> {
 pub(crate) fn string(text: &[u8], at: usize) -> Result<usize, SyntaxError> {
     let mut at = at + 1;
     loop {
-        at += plain(&text[at.min(text.len())..]);
+        at += bytes::unquoted(&text[at.min(text.len())..]);
         match text.get(at) {
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => match text.get(at + 1) {
@@ -111,23 +111,6 @@ pub(crate) fn string(text: &[u8], at: usize) -> Result<usize, SyntaxError> {
             _ => return Err(invalid(text, at, "in string literal")),
         }
     }
-}
-
-/// How many leading bytes need no attention inside of a string: neither quote, backslash nor control character.
-#[inline]
-pub(crate) fn plain(text: &[u8]) -> usize {
-    let special = |b: u8| b == b'"' || b == b'\\' || b < 0x20;
-    let mut at = 0;
-    while let Some(chunk) = text.get(at..at + 16) {
-        if chunk.iter().fold(false, |found, b| found | special(*b)) {
-            break;
-        }
-        at += 16;
-    }
-    while at < text.len() && !special(text[at]) {
-        at += 1;
-    }
-    at
 }
 
 /// Reads over a number.

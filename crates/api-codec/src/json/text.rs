@@ -2,38 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::scan;
-
-/// Whether a byte must be looked at before it goes into a string: Go escapes quotes, backslashes, controls and what
-/// HTML could mistake (`<`, `>`, `&`, U+2028, U+2029); bytes of other characters are checked to be UTF-8.
-#[inline]
-fn special(byte: u8) -> bool {
-    byte < 0x20 || byte >= 0x80 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
-}
-
-/// How many leading bytes go into a string as they are.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    // Without an early exit inside of the chunk the compiler compares all its bytes at once.
-    while let Some(chunk) = bytes.get(at..at + 16) {
-        if chunk.iter().fold(false, |found, b| found | special(*b)) {
-            break;
-        }
-        at += 16;
-    }
-    while at < bytes.len() && !special(bytes[at]) {
-        at += 1;
-    }
-    at
-}
-
 /// Writes a string with its quotes. Bytes that are no UTF-8 become `\ufffd` each, as in Go; the answer is whether all
 /// are.
 #[inline]
 pub(crate) fn string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    let clean = plain(bytes);
+    let clean = super::bytes::clean(bytes);
     out.extend_from_slice(&bytes[..clean]);
     let valid = clean == bytes.len() || escaped(&bytes[clean..], out);
     out.push(b'"');
@@ -78,7 +52,7 @@ fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
             },
         }
         bytes = &bytes[taken..];
-        let clean = plain(bytes);
+        let clean = super::bytes::clean(bytes);
         out.extend_from_slice(&bytes[..clean]);
         bytes = &bytes[clean..];
     }
@@ -198,7 +172,12 @@ pub(crate) fn float(number: f64, out: &mut Vec<u8>) {
 /// Writes embedded JSON text as Go's encoder does: without space between the tokens, HTML characters escaped. The text
 /// is known to be JSON.
 pub(crate) fn compact_valid(text: &[u8], out: &mut Vec<u8>) {
-    copy_tokens(text, out, escape_html);
+    // Mostly the text is compact, for we have written it.
+    if super::bytes::compact(text) == text.len() {
+        out.extend_from_slice(text);
+    } else {
+        copy_tokens(text, out, escape_html);
+    }
 }
 
 /// The text without space between its tokens, its strings as they are; for [`api_schema::Value::Raw`].
@@ -229,7 +208,7 @@ fn copy_tokens(text: &[u8], out: &mut Vec<u8>, put_string: impl Fn(&[u8], &mut V
 pub(crate) fn string_end(text: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     loop {
-        at += scan::plain(&text[at.min(text.len())..]);
+        at += super::bytes::unquoted(&text[at.min(text.len())..]);
         match text.get(at) {
             Some(b'\\') => at += 2,
             Some(b'"') | None => return (at + 1).min(text.len()),
