@@ -223,7 +223,10 @@ fn ask(client: &Client, step: &Step, variables: &Variables) -> Result<Response, 
     loop {
         let response = talk(client, &request)?;
         let Some((pointer, value)) = &step.until else { return Ok(response) };
-        let reached = documents(&response).first().and_then(|document| document.pointer(pointer)) == Some(value);
+        let reached = documents(&response).first().is_some_and(|document| {
+            // `null` waits for a field to be gone.
+            document.pointer(pointer).unwrap_or(&Value::Null) == value
+        });
         if reached || start.elapsed() > UNTIL_MAX {
             return Ok(response);
         }
