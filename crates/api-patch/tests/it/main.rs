@@ -1,4 +1,5 @@
 //! The behaviour of the crate as data.
 
 mod classic;
+mod recorded;
 mod support;
