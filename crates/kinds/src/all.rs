@@ -1,14 +1,21 @@
 //! Every kind that has behaviour of its own.
 
 use crate::{
-    Kind, autoscaling, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling,
-    storage,
+    Kind, apps, autoscaling, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac,
+    scheduling, storage,
 };
 
 /// The rows, by group and name.
 pub const ALL: &[&dyn Kind] = &[
     &core::configmap::ConfigMap,
     &core::pod::Pod,
+    &core::podtemplate::PodTemplate,
+    &core::replicationcontroller::ReplicationController,
+    &apps::controllerrevision::ControllerRevision,
+    &apps::daemonset::DaemonSet,
+    &apps::deployment::Deployment,
+    &apps::replicaset::ReplicaSet,
+    &apps::statefulset::StatefulSet,
     &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,

@@ -2,3 +2,5 @@
 
 pub(crate) mod configmap;
 pub mod pod;
+pub(crate) mod podtemplate;
+pub(crate) mod replicationcontroller;

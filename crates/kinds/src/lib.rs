@@ -4,6 +4,7 @@
 //! behaviour of its own: the tables say all there is.
 
 pub mod all;
+mod apps;
 pub mod autoscaling;
 mod checks;
 pub mod convert;

@@ -14,8 +14,10 @@ pub(crate) fn cells(pod: &Value, now: i64) -> Vec<Value> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let summary = Summary::of(pod, spec, status);
     let restarts = match summary.last_restart {
-        Some(at) => format_smolstr!("{} ({} ago)", summary.restarts, time::human_duration(now - at)),
-        None => format_smolstr!("{}", summary.restarts),
+        Some(at) if summary.restarts != 0 => {
+            format_smolstr!("{} ({} ago)", summary.restarts, time::human_duration(now - at))
+        }
+        _ => format_smolstr!("{}", summary.restarts),
     };
     let or_none = |text: &str| Value::from(if text.is_empty() { "<none>" } else { text });
     vec![
@@ -113,7 +115,7 @@ impl Summary {
     }
 
     fn look_at_containers(&mut self, status: &Value) {
-        let mut has_running = false;
+        let (mut has_running, mut error_reason) = (false, None);
         // From the last to the first, so that the first container's trouble is the one that shows.
         for container in status.items("containerStatuses").iter().rev() {
             self.restarts += container.int("restartCount").unwrap_or(0);
@@ -123,13 +125,22 @@ impl Summary {
                 self.reason = waiting.into();
             } else if let Some(end) = container.at(&["state", "terminated"]) {
                 self.reason = end_reason(end);
+                if end.int("exitCode").unwrap_or(0) != 0 {
+                    error_reason = Some(self.reason.clone());
+                }
             } else if container.is_true("ready") && container.at(&["state", "running"]).is_some() {
                 has_running = true;
                 self.ready += 1;
             }
         }
-        if self.reason == "Completed" && has_running {
-            self.reason = if has_condition(status, "Ready") { "Running" } else { "NotReady" }.into();
+        if self.reason == "Completed" {
+            if has_running && has_condition(status, "Ready") {
+                self.reason = "Running".into();
+            } else if let Some(reason) = error_reason {
+                self.reason = reason;
+            } else if has_running {
+                self.reason = "NotReady".into();
+            }
         }
     }
 }

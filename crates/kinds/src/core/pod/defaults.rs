@@ -85,8 +85,15 @@ fn pod_level_resources(spec: &mut Value) {
     if !spec.has("resources") {
         return;
     }
+    let is_empty = |half: &str| spec.map_at(&["resources", half]).is_none_or(Map::is_empty);
+    if is_empty("limits") && is_empty("requests") {
+        return;
+    }
     let container_limits = resources::aggregate(spec, Half::Limits);
     for (name, limit) in container_limits.into_iter().filter(|(name, _)| resources::is_huge_page(name)) {
+        if spec.at(&["resources", "requests", &name]).is_some() {
+            continue;
+        }
         let limits = spec.entry(&["resources", "limits"]).make_map();
         if !limits.contains_key(&name) {
             limits.insert(name, limit.to_string());
@@ -98,6 +105,7 @@ fn pod_level_resources(spec: &mut Value) {
     }
     let requests: Map = resources::aggregate(spec, Half::Requests)
         .into_iter()
+        .filter(|(name, _)| resources::may_overcommit(name))
         .map(|(name, quantity)| (name, Value::from(quantity.to_string())))
         .collect();
     for (name, value) in requests.into_iter().chain(limits) {

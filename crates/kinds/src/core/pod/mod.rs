@@ -11,6 +11,7 @@ mod image;
 pub(crate) mod look;
 mod prepare;
 pub(crate) mod resources;
+pub(crate) mod template;
 pub(crate) mod validate;
 pub(crate) mod warnings;
 

@@ -8,6 +8,8 @@ use super::resources;
 /// The annotations, one for each container, that came before `appArmorProfile`.
 pub(crate) const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
 
+const CONTAINER_STATUS_LISTS: [&str; 3] = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+
 /// A new pod.
 pub(crate) fn create(pod: &mut Value) {
     let spec = pod.entry(&["spec"]);
@@ -40,6 +42,29 @@ pub(crate) fn status_update(new: &mut Value, old: &Value) {
         take_from(new, old, &["status", "observedGeneration"]);
     }
     keep_observed_generations(new, old);
+    drop_disabled_status(new.entry(&["status"]), old.get("status"));
+}
+
+/// Clears the fields of a status that belong to features that 1.36 has off by default.
+fn drop_disabled_status(status: &mut Value, old: Option<&Value>) {
+    // DRANodeAllocatableResources is alpha.
+    if !old.is_some_and(|old| old.has("nodeAllocatableResourceClaimStatuses")) {
+        status.remove(&["nodeAllocatableResourceClaimStatuses"]);
+    }
+    // ImageVolumeWithDigest is alpha.
+    let mount_statuses = |status: &Value| {
+        CONTAINER_STATUS_LISTS.iter().any(|list| {
+            let mounts = status.items(list).iter().flat_map(|container| container.items("volumeMounts"));
+            mounts.into_iter().any(|mount| mount.has("volumeStatus"))
+        })
+    };
+    if !old.is_some_and(mount_statuses) {
+        for list in CONTAINER_STATUS_LISTS {
+            status.each(list, |container| {
+                container.each("volumeMounts", |mount| drop(mount.remove(&["volumeStatus"])));
+            });
+        }
+    }
 }
 
 /// Conditions that a client sends without observedGeneration keep the one they had.
@@ -83,6 +108,7 @@ pub fn prepare_resize(new: &mut Value, old: &Value) {
     }
     let wanted = std::mem::take(new.entry(&["spec"]));
     reset_for_subresource(new, old);
+    copy_field(new.entry(&["spec"]), &wanted, "resources");
     for list in lists {
         let mut wanted = wanted.items(list).iter();
         new.entry(&["spec"]).each(list, |container| {

@@ -3,9 +3,6 @@
 
 use api_schema::{Map, Value};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
-use api_semantics::names;
-
-use crate::checks::invalid_text;
 
 use super::super::look::{Look, all_containers};
 use super::super::prepare::APP_ARMOR_PREFIX;
@@ -17,26 +14,11 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER_PREFIX: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
-/// All annotations of an object together may have this many bytes.
-const ANNOTATIONS_SIZE_MAX: usize = 256 * 1024;
-
 /// The longest path of a profile: PATH_MAX - 1.
 pub(crate) const PROFILE_LEN_MAX: usize = 4095;
 
 fn of(object: &Value) -> Map {
     object.map_at(&["metadata", "annotations"]).cloned().unwrap_or_default()
-}
-
-/// The keys and the size of a template's annotations.
-pub(crate) fn general(errors: &mut ErrorList, template: &Value, path: &Path<'_>) {
-    let mut size = 0;
-    for (key, value) in of(template).iter() {
-        invalid_text(errors, path, key, names::qualified_name(&key.to_lowercase()));
-        size += key.len() + value.as_str().unwrap_or_default().len();
-    }
-    if size > ANNOTATIONS_SIZE_MAX {
-        errors.push(Error::too_long(path, ANNOTATIONS_SIZE_MAX));
-    }
 }
 
 /// The annotations of a pod or template that pods give a meaning.

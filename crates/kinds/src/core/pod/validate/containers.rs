@@ -31,7 +31,7 @@ pub(super) fn regular(errors: &mut ErrorList, around: &Surroundings<'_>, path: &
             errors.push(Error::duplicate(&container_path.child("name"), container.text("name")));
         }
         hooks_and_probes(errors, around, container, &container_path);
-        restart_policy(errors, container, &container_path);
+        restart_policy(errors, container, &container_path, true);
     }
     host_ports(errors, containers, path);
 }
@@ -43,7 +43,7 @@ pub(super) fn init(errors: &mut ErrorList, around: &Surroundings<'_>, path: &Pat
     for (at, container) in containers.iter().enumerate() {
         let container_path = path.index(at);
         common(errors, around, container, &container_path);
-        restart_policy(errors, container, &container_path);
+        restart_policy(errors, container, &container_path, false);
         let name = container.text("name");
         if names.contains(name) {
             errors.push(Error::duplicate(&container_path.child("name"), name));
@@ -61,8 +61,30 @@ pub(super) fn init(errors: &mut ErrorList, around: &Surroundings<'_>, path: &Pat
                     errors.push(Error::forbidden(&container_path.child(field), why));
                 }
             }
+            resize_restarts(errors, around, container, &container_path);
         }
     }
+}
+
+/// A container that ends before the others start is not restarted for new resources.
+fn resize_restarts(errors: &mut ErrorList, around: &Surroundings<'_>, container: &Value, path: &Path<'_>) {
+    if around.options.lenient.restarting_init_containers {
+        return;
+    }
+    let policies = path.child("resizePolicy");
+    for (at, policy) in container.items("resizePolicy").iter().enumerate() {
+        if policy.text("restartPolicy") == "RestartContainer" {
+            let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            errors.push(Error::invalid(&policies.index(at).child("restartPolicy"), "RestartContainer", why));
+        }
+    }
+}
+
+/// Whether an init container that is no sidecar restarts for new resources.
+pub(super) fn has_restarting_init_containers(spec: &Value) -> bool {
+    spec.items("initContainers").iter().filter(|container| !is_sidecar(container)).any(|container| {
+        container.items("resizePolicy").iter().any(|policy| policy.text("restartPolicy") == "RestartContainer")
+    })
 }
 
 /// The fields that a container that is added to a running pod may not have, in Go's order.
@@ -142,7 +164,7 @@ fn common(errors: &mut ErrorList, around: &Surroundings<'_>, container: &Value, 
         &["File", "FallbackToLogsOnError"],
     );
     ports(errors, container.items("ports"), &path.child("ports"));
-    env::variables(errors, around, container.items("env"), &path.child("env"));
+    env::variables(errors, container.items("env"), &path.child("env"));
     env::sources(errors, container.items("envFrom"), &path.child("envFrom"));
     mounts(errors, around, container, &path.child("volumeMounts"));
     devices(errors, around, container, &path.child("volumeDevices"));
@@ -170,23 +192,26 @@ fn hooks_and_probes(errors: &mut ErrorList, around: &Surroundings<'_>, container
 }
 
 /// A container's own restart policy, and the rules that override it by exit code.
-fn restart_policy(errors: &mut ErrorList, container: &Value, path: &Path<'_>) {
+fn restart_policy(errors: &mut ErrorList, container: &Value, path: &Path<'_>, is_regular: bool) {
     let policy_path = path.child("restartPolicy");
     let rules = container.items("restartPolicyRules");
-    let Some(policy) = container.text_if("restartPolicy") else {
-        if !rules.is_empty() {
+    match container.text_if("restartPolicy") {
+        Some(policy) => supported(errors, &policy_path, policy, &["Always", "Never", "OnFailure"]),
+        None if rules.is_empty() => return,
+        None => {
             errors.push(Error::required(&policy_path, "must specify restartPolicy when restart rules are used"));
+            if !is_regular {
+                return;
+            }
         }
-        return;
-    };
-    supported(errors, &policy_path, policy, &["Always", "Never", "OnFailure"]);
+    }
     let rules_path = path.child("restartPolicyRules");
     if rules.len() > RESTART_RULES_MAX {
         errors.push(Error::too_many(&rules_path, rules.len(), RESTART_RULES_MAX));
     }
     for (at, rule) in rules.iter().enumerate() {
         let rule_path = rules_path.index(at);
-        supported(errors, &rule_path.child("action"), rule.text("action"), &["Restart"]);
+        supported(errors, &rule_path.child("action"), rule.text("action"), &["Restart", "RestartAllContainers"]);
         let codes_path = rule_path.child("exitCodes");
         let Some(codes) = rule.get("exitCodes") else {
             errors.push(Error::required(&codes_path, "must be specified"));

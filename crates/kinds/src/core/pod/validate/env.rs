@@ -6,9 +6,9 @@ use api_semantics::names;
 
 use crate::checks::invalid_text;
 
-use super::super::look::Look;
+use super::super::look::{Look, all_containers};
 use super::super::resources;
-use super::{Surroundings, local_not_reserved, required};
+use super::no_backsteps;
 
 /// The fields of a pod that an environment variable may show.
 const ENV_FIELDS: [&str; 9] = [
@@ -54,11 +54,8 @@ const RESOURCE_FIELDS: [&str; 6] = [
     "requests.memory",
 ];
 
-/// The longest key of an environment file.
-const FILE_KEY_LEN_MAX: usize = 128;
-
 /// A container's `env`.
-pub(super) fn variables(errors: &mut ErrorList, around: &Surroundings<'_>, variables: &[Value], path: &Path<'_>) {
+pub(super) fn variables(errors: &mut ErrorList, variables: &[Value], path: &Path<'_>) {
     for (at, variable) in variables.iter().enumerate() {
         let variable_path = path.index(at);
         match variable.text("name") {
@@ -67,12 +64,12 @@ pub(super) fn variables(errors: &mut ErrorList, around: &Surroundings<'_>, varia
         }
         if let Some(source) = variable.get("valueFrom") {
             let has_value = !variable.text("value").is_empty();
-            value_from(errors, around, source, has_value, &variable_path.child("valueFrom"));
+            value_from(errors, source, has_value, &variable_path.child("valueFrom"));
         }
     }
 }
 
-fn value_from(errors: &mut ErrorList, around: &Surroundings<'_>, source: &Value, has_value: bool, path: &Path<'_>) {
+fn value_from(errors: &mut ErrorList, source: &Value, has_value: bool, path: &Path<'_>) {
     let mut sources = 0;
     if let Some(reference) = source.get("fieldRef") {
         sources += 1;
@@ -90,7 +87,7 @@ fn value_from(errors: &mut ErrorList, around: &Surroundings<'_>, source: &Value,
     }
     if let Some(reference) = source.get("fileKeyRef") {
         sources += 1;
-        file_key_ref(errors, around, reference, &path.child("fileKeyRef"));
+        file_key_ref(errors, reference, &path.child("fileKeyRef"));
     }
     if sources == 0 {
         let why =
@@ -113,30 +110,38 @@ fn key_ref(errors: &mut ErrorList, reference: &Value, path: &Path<'_>) {
 }
 
 /// A key of a file in a volume of the pod.
-fn file_key_ref(errors: &mut ErrorList, around: &Surroundings<'_>, reference: &Value, path: &Path<'_>) {
-    required(errors, reference, path, &["volumeName"]);
-    let volume = reference.text("volumeName");
-    if !volume.is_empty() {
-        match around.volumes.get(volume) {
-            None => errors.push(Error::not_found(&path.child("volumeName"), volume)),
-            Some(source) if !source.has("emptyDir") => {
-                errors.push(Error::invalid(
-                    &path.child("volumeName"),
-                    volume,
-                    "referenced volume must be of type emptyDir",
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    required(errors, reference, path, &["path"]);
-    local_not_reserved(errors, reference.text("path"), &path.child("path"));
+fn file_key_ref(errors: &mut ErrorList, reference: &Value, path: &Path<'_>) {
     match reference.text("key") {
         "" => errors.push(Error::required(&path.child("key"), "")),
-        key => {
-            invalid_text(errors, &path.child("key"), key, names::env_var_name(key));
-            if key.len() > FILE_KEY_LEN_MAX {
-                errors.push(Error::too_long(&path.child("key"), FILE_KEY_LEN_MAX));
+        key => invalid_text(errors, &path.child("key"), key, names::env_var_name(key)),
+    }
+    match reference.text("volumeName") {
+        "" => errors.push(Error::required(&path.child("volumeName"), "")),
+        volume => invalid_text(errors, &path.child("volumeName"), volume, names::dns1123_label(volume, false)),
+    }
+    match reference.text("path") {
+        "" => errors.push(Error::required(&path.child("path"), "")),
+        file => no_backsteps(errors, file, &path.child("path")),
+    }
+}
+
+/// Files with variables stand in volumes that live and die with the pod.
+pub(super) fn file_volumes(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
+    for (list, at, container) in all_containers(spec) {
+        let list_path = path.child(list);
+        let container_path = list_path.index(at);
+        let variables = container_path.child("env");
+        for (variable_at, variable) in container.items("env").iter().enumerate() {
+            let Some(reference) = variable.at(&["valueFrom", "fileKeyRef"]) else { continue };
+            let name = reference.text("volumeName");
+            let variable_path = variables.index(variable_at);
+            let name_path = variable_path.child("valueFrom.fileKeyRef.volumeName");
+            match spec.items("volumes").iter().rfind(|volume| volume.text("name") == name) {
+                None => errors.push(Error::not_found(&name_path, name)),
+                Some(volume) if !volume.has("emptyDir") => {
+                    errors.push(Error::invalid(&name_path, name, "referenced volume must be of type emptyDir"));
+                }
+                Some(_) => {}
             }
         }
     }

@@ -27,6 +27,9 @@ pub(crate) use annotations::PROFILE_LEN_MAX;
 use requirements::resource_quantity;
 pub(crate) use volumes::claim_spec;
 
+/// The longest host name that Linux takes.
+const HOSTNAME_LEN_MAX: usize = 64;
+
 /// The largest int32.
 const INT32_MAX: i64 = i32::MAX as i64;
 
@@ -50,6 +53,9 @@ pub(crate) struct Leniency {
     non_local_token_paths: bool,
     namespaced_sysctls_on_host: bool,
     invalid_node_affinity_values: bool,
+    restarting_init_containers: bool,
+    devices_in_user_namespaces: bool,
+    any_selinux_policy: bool,
 }
 
 impl Leniency {
@@ -63,6 +69,9 @@ impl Leniency {
             non_local_token_paths: volumes::has_non_local_token_paths(old),
             namespaced_sysctls_on_host: security::has_namespaced_sysctls_on_host(old),
             invalid_node_affinity_values: scheduling::has_invalid_node_affinity_values(old),
+            restarting_init_containers: containers::has_restarting_init_containers(old),
+            devices_in_user_namespaces: security::has_devices_in_user_namespace(old),
+            any_selinux_policy: old.at(&["securityContext", "seLinuxChangePolicy"]).is_some(),
         }
     }
 }
@@ -129,18 +138,25 @@ fn local_not_reserved(errors: &mut ErrorList, target: &str, path: &Path<'_>) {
 pub(crate) fn template(errors: &mut ErrorList, template: &Value, path: &Path<'_>, options: Options<'_>) {
     let spec_path = path.child("spec");
     let spec_value = template.get("spec").unwrap_or(&Value::Null);
-    let labels = template.map_at(&["metadata", "labels"]);
-    errors.extend(selector::validate_labels(labels, &path.child("labels")));
-    annotations::general(errors, template, &path.child("annotations"));
-    annotations::specific(errors, template, &path.child("annotations"));
+    template_metadata(errors, template, path);
     spec(errors, spec_value, &spec_path, options);
     annotations::seccomp_fields(errors, template, &spec_path);
+    annotations::app_armor_fields(errors, template, &spec_path);
     if !spec_value.items("ephemeralContainers").is_empty() {
         errors.push(Error::forbidden(
             &spec_path.child("ephemeralContainers"),
             "ephemeral containers not allowed in pod template",
         ));
     }
+}
+
+/// The labels and annotations of a template; upstream's paths leave `metadata` out.
+pub(crate) fn template_metadata(errors: &mut ErrorList, template: &Value, path: &Path<'_>) {
+    let labels = template.map_at(&["metadata", "labels"]);
+    errors.extend(selector::validate_labels(labels, &path.child("labels")));
+    let annotation_map = template.map_at(&["metadata", "annotations"]);
+    errors.extend(crate::meta::validate_annotations(annotation_map, &path.child("annotations")));
+    annotations::specific(errors, template, &path.child("annotations"));
 }
 
 /// The metadata and spec of a pod, which creation and every update check alike.
@@ -243,7 +259,7 @@ pub(crate) fn spec(errors: &mut ErrorList, spec: &Value, path: &Path<'_>, option
         options,
     );
     security::host_process(errors, spec, path);
-    security::host_users(errors, spec, path);
+    security::host_users(errors, spec, path, options);
     identity(errors, spec, path);
     scheduling::tolerations(errors, spec.items("tolerations"), &path.child("tolerations"));
     let aliases = path.child("hostAliases");
@@ -269,10 +285,21 @@ pub(crate) fn spec(errors: &mut ErrorList, spec: &Value, path: &Path<'_>, option
         requirements::requirements(errors, &limits, &BTreeSet::new(), &path.child("overhead"), options, false);
     }
     os(errors, spec, path);
+    env::file_volumes(errors, spec, path);
 }
 
 /// Names by which the pod is known, and its deadline.
 fn identity(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
+    if let Some(name) = spec.text_if("hostnameOverride") {
+        let override_path = path.child("hostnameOverride");
+        for field in ["setHostnameAsFQDN", "hostNetwork"].into_iter().filter(|field| spec.is_true(field)) {
+            errors.push(Error::forbidden(&override_path, format!("may not be specified when {field} is true")));
+        }
+        if name.len() > HOSTNAME_LEN_MAX {
+            errors.push(Error::too_long(&override_path, HOSTNAME_LEN_MAX));
+        }
+        invalid_text(errors, &override_path, name, names::dns1123_subdomain(name, false));
+    }
     for field in ["serviceAccountName", "nodeName"] {
         let name = spec.text(field);
         if !name.is_empty() {
@@ -287,19 +314,6 @@ fn identity(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
         let name = spec.text(field);
         if !name.is_empty() {
             invalid_text(errors, &path.child(field), name, names::dns1123_label(name, false));
-        }
-    }
-    if let Some(name) = spec.text_if("hostnameOverride").filter(|name| !name.is_empty()) {
-        let override_path = path.child("hostnameOverride");
-        invalid_text(errors, &override_path, name, names::dns1123_subdomain(name, false));
-        if name.len() > 64 {
-            errors.push(Error::too_long(&override_path, 64));
-        }
-        if spec.is_true("hostNetwork") {
-            errors.push(Error::forbidden(&override_path, "cannot be set when hostNetwork is true"));
-        }
-        if spec.is_true("setHostnameAsFQDN") {
-            errors.push(Error::forbidden(&override_path, "cannot be set when setHostnameAsFQDN is true"));
         }
     }
 }

@@ -204,17 +204,30 @@ fn claim_error(path: &Path<'_>, claim: &Value, why: &str) -> Error {
 /// The resources of the pod as a whole must cover its containers.
 pub(super) fn pod_level(errors: &mut ErrorList, around: &Surroundings<'_>, path: &Path<'_>) {
     let Some(pod) = around.spec.get("resources") else { return };
+    if around.spec.str_at(&["os", "name"]) == "windows" {
+        errors.push(Error::forbidden(path, "may not be set for a windows pod"));
+        return;
+    }
     if pod.has("claims") {
-        errors.push(Error::forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level"));
+        errors.push(Error::forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level"));
     }
     requirements(errors, pod, &around.claims, path, around.options, true);
     let requests_path = path.child("requests");
     let requests: &Map = pod.entries("requests");
     for (name, needed) in resources::aggregate(around.spec, Half::Requests) {
-        let asked = requests.get(&name).map_or(api_semantics::quantity::Quantity::ZERO, resources::quantity);
+        let Some(asked) = requests.get(&name).map(resources::quantity) else { continue };
         if needed > asked {
             let why = format!("must be greater than or equal to aggregate container requests of {needed}");
             errors.push(Error::invalid(&requests_path.key(&name), asked.to_string(), why));
+        }
+    }
+    let limits_path = path.child("limits");
+    for (name, needed) in resources::aggregate(around.spec, Half::Limits) {
+        let Some(limit) = pod.entries("limits").get(&name).map(resources::quantity) else { continue };
+        // Huge pages cannot be promised twice.
+        if resources::is_huge_page(&name) && needed > limit {
+            let why = format!("must be greater than or equal to aggregate container limits of {needed}");
+            errors.push(Error::invalid(&limits_path.key(&name), limit.to_string(), why));
         }
     }
     for (at, container) in around.spec.items("containers").iter().enumerate() {

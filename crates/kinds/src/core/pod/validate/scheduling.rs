@@ -217,6 +217,10 @@ pub(super) fn tolerations(errors: &mut ErrorList, tolerations: &[Value], path: &
                 errors.push(Error::invalid(&operator_path, value, why));
             }
             "Exists" => {}
+            // The feature TaintTolerationComparisonOperators is off by default; the list is upstream's all the same.
+            "Lt" | "Gt" => {
+                errors.push(Error::not_supported(&operator_path, operator, &["Equal", "Exists", "Lt", "Gt"]));
+            }
             operator => errors.push(Error::not_supported(&operator_path, operator, &["Equal", "Exists"])),
         }
         if !effect.is_empty() {
@@ -271,7 +275,7 @@ pub(super) fn spread_constraints(errors: &mut ErrorList, constraints: &[Value], 
             }
         }
         label_keys(errors, constraint, "matchLabelKeys", &path);
-        keys_in_selector(errors, constraint, &path.child("matchLabelKeys"));
+        keys_in_selector(errors, constraint, &path);
         if !options.lenient.invalid_spread_selectors {
             let selector = constraint.get("labelSelector");
             errors.extend(selector::validate(selector, &path.child("labelSelector"), Leniency::default()));

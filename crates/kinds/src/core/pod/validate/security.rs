@@ -43,7 +43,10 @@ pub(super) fn pod(errors: &mut ErrorList, spec: &Value, path: &Path<'_>, options
         supported(errors, &path.child("supplementalGroupsPolicy"), policy, &["Merge", "Strict"]);
     }
     if let Some(policy) = context.text_if("seLinuxChangePolicy") {
-        supported(errors, &path.child("seLinuxChangePolicy"), policy, &["MountOption", "Recursive"]);
+        // The feature SELinuxMount is off by default: there is nothing to choose yet.
+        let policies: &[&str] =
+            if options.lenient.any_selinux_policy { &["MountOption", "Recursive"] } else { &["Recursive"] };
+        supported(errors, &path.child("seLinuxChangePolicy"), policy, policies);
     }
 }
 
@@ -314,14 +317,30 @@ pub(super) fn host_process(errors: &mut ErrorList, spec: &Value, path: &Path<'_>
 }
 
 /// A user namespace of its own cannot be had together with other namespaces of the host.
-pub(super) fn host_users(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
+pub(super) fn host_users(errors: &mut ErrorList, spec: &Value, path: &Path<'_>, options: Options<'_>) {
+    const WHY: &str = "when `hostUsers` is false";
     if spec.flag("hostUsers") != Some(false) {
         return;
     }
     // The capitals of the paths are upstream's.
     for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec.is_true(field) {
-            errors.push(Error::forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false"));
+            errors.push(Error::forbidden(&path.child(shown), WHY));
         }
     }
+    if options.lenient.devices_in_user_namespaces {
+        return;
+    }
+    for (list, at, container) in all_containers(spec) {
+        if !container.items("volumeDevices").is_empty() {
+            let list_path = path.child(list);
+            errors.push(Error::forbidden(&list_path.index(at).child("volumeDevices"), WHY));
+        }
+    }
+}
+
+/// Whether a spec wants devices in a user namespace of its own, where they do not work.
+pub(super) fn has_devices_in_user_namespace(spec: &Value) -> bool {
+    spec.flag("hostUsers") == Some(false)
+        && all_containers(spec).any(|(.., container)| !container.items("volumeDevices").is_empty())
 }

@@ -16,6 +16,9 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
                          `spec.tolerations` (only additions to existing tolerations),\
                          `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
+/// The longest message about a device's health.
+const HEALTH_MESSAGE_LEN_MAX: usize = 1024;
+
 /// The largest number of differences that a message lists.
 const DIFFERENCES_MAX: usize = 20;
 
@@ -268,19 +271,12 @@ fn is_mirror(pod: &Value) -> bool {
     pod.map_at(&["metadata", "annotations"]).is_some_and(|annotations| annotations.contains_key(MIRROR))
 }
 
-/// Checks an update through `resize`: only CPU and memory of containers that run change, and the quality of service
-/// class stays.
+/// Checks an update through `resize`: only CPU and memory change, and the quality of service class stays.
 pub fn validate_resize(new: &Value, old: &Value) -> ErrorList {
     let whole = |why: &str| vec![Error::forbidden(&Path::new(""), why)];
     let (new_spec, old_spec) = (spec_of(new), spec_of(old));
     let mut errors = ErrorList::new();
     pod(&mut errors, new, Leniency::of(Some(old_spec)));
-    let has_pod_level = |spec: &Value| {
-        ["limits", "requests"].iter().any(|half| spec.map_at(&["resources", half]).is_some_and(|list| !list.is_empty()))
-    };
-    if has_pod_level(old_spec) || has_pod_level(new_spec) {
-        return whole("pods with pod-level resources cannot be resized");
-    }
     if is_mirror(old) {
         return whole("static pods cannot be resized");
     }
@@ -300,38 +296,43 @@ pub fn validate_resize(new: &Value, old: &Value) -> ErrorList {
     if running.is_some_and(|container| !container.has("resources")) {
         errors.push(Error::forbidden(&path, "Pod running on node without support for resize"));
     }
-    let names = |spec: &Value, list: &str| -> Vec<String> {
-        spec.items(list).iter().map(|container| container.text("name").to_owned()).collect()
-    };
-    if ["containers", "initContainers"].iter().any(|list| names(new_spec, list) != names(old_spec, list)) {
-        errors.push(Error::forbidden(&path, "only cpu and memory resources are mutable"));
+    let mut rest = new_spec.clone();
+    pod_level_resize(&mut errors, new_spec, old_spec, &mut rest, &path);
+    if !old.list_at(&["status", "nodeAllocatableResourceClaimStatuses"]).is_empty() {
+        errors.push(Error::forbidden(&path, "pods with node allocatable resource claims cannot be resized"));
+    }
+    if !same_order(&mut errors, new_spec, old_spec, &path) {
         return errors;
     }
     for list in ["initContainers", "containers"] {
         let list_path = path.child(list);
         for (at, (new, old)) in new_spec.items(list).iter().zip(old_spec.items(list)).enumerate() {
-            if list == "containers" || is_sidecar(old) {
-                let container_path = list_path.index(at);
-                container_resize(&mut errors, new, old, &container_path.child("resources"));
-            }
+            let container_path = list_path.index(at);
+            let names = ["resource requests cannot be removed", "resource limits cannot be removed"];
+            not_removed(&mut errors, new, old, &container_path.child("resources"), names);
         }
     }
-    let mut rest = new_spec.clone();
     for list in ["containers", "initContainers"] {
-        let why = if list == "containers" {
-            "only cpu and memory resources are mutable"
-        } else {
-            "only cpu and memory resources for sidecar containers are mutable"
-        };
+        let list_path = path.child(list);
         for (at, container) in rest.entry(&[list]).as_list_mut().into_iter().flatten().enumerate() {
             let old = &old_spec.items(list)[at];
-            let is_resizable = list == "containers" || is_sidecar(container);
-            if is_resizable {
-                set_back_cpu_and_memory(container, old);
-            }
+            let was_modified = !same_requirements(container, old);
+            set_back_cpu_and_memory(container, old);
+            let container_path = list_path.index(at);
             if !same_requirements(container, old) {
-                let why = if is_resizable { why } else { "resources for non-sidecar init containers are immutable" };
-                errors.push(Error::forbidden(&path, why));
+                errors.push(if list == "containers" {
+                    Error::forbidden(&path, "only cpu and memory resources are mutable")
+                } else {
+                    let why = "only cpu and memory resources for init or sidecar containers are mutable";
+                    Error::forbidden(&container_path, why)
+                });
+            }
+            if list == "initContainers" && was_modified && !is_sidecar(container) {
+                let policies = container.items("resizePolicy").iter();
+                for _ in policies.filter(|policy| policy.text("restartPolicy") == "RestartContainer") {
+                    let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                    errors.push(Error::forbidden(&container_path, why));
+                }
             }
         }
         if rest.get(list).is_none() {
@@ -348,6 +349,57 @@ pub fn validate_resize(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::forbidden(&path, "only cpu and memory resources are mutable"));
     }
     errors
+}
+
+/// The resources of the pod as a whole; sets what may change back in `rest`.
+fn pod_level_resize(errors: &mut ErrorList, new: &Value, old: &Value, rest: &mut Value, path: &Path<'_>) {
+    let is_stated = |spec: &Value| {
+        ["limits", "requests"].iter().any(|half| spec.map_at(&["resources", half]).is_some_and(|list| !list.is_empty()))
+    };
+    if !is_stated(old) && !is_stated(new) {
+        return;
+    }
+    let resources_path = path.child("resources");
+    if old.has("resources") && !new.has("resources") {
+        errors.push(Error::forbidden(&resources_path, "pod-level resources cannot be removed"));
+        return;
+    }
+    let names = ["pod-level resource requests cannot be removed", "pod-level resource limits cannot be removed"];
+    not_removed(errors, new, old, &resources_path, names);
+    set_back_cpu_and_memory(rest, old);
+    let requirements = |spec: &Value| Value::from([("resources", spec.get("resources").cloned().unwrap_or_default())]);
+    if !same_requirements(&requirements(rest), &requirements(old)) {
+        errors.push(Error::forbidden(path, "only cpu and memory resources are mutable at pod-level"));
+    }
+}
+
+fn same_order(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) -> bool {
+    let before = errors.len();
+    for list in ["containers", "initContainers"] {
+        let list_path = path.child(list);
+        if new.items(list).len() != old.items(list).len() {
+            errors.push(Error::forbidden(&list_path, format!("{list} may not be added or removed on resize")));
+            continue;
+        }
+        for (at, (new, old)) in new.items(list).iter().zip(old.items(list)).enumerate() {
+            if new.text("name") != old.text("name") {
+                let why = format!("{list} may not be renamed or reordered on resize");
+                errors.push(Error::forbidden(&list_path.index(at).child("name"), why));
+            }
+        }
+    }
+    errors.len() == before
+}
+
+/// Requests and limits may change, but not go.
+fn not_removed(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>, whys: [&str; 2]) {
+    for (half, why) in ["requests", "limits"].into_iter().zip(whys) {
+        let list = |holder: &Value| holder.map_at(&["resources", half]).cloned().unwrap_or_default();
+        let new_list = list(new);
+        if list(old).keys().any(|name| !new_list.contains_key(name)) {
+            errors.push(Error::forbidden(&path.child(half), why));
+        }
+    }
 }
 
 /// Whether two containers are the same, no resources and empty ones being so.
@@ -386,25 +438,17 @@ fn set_back_cpu_and_memory(container: &mut Value, old: &Value) {
     }
 }
 
-/// Requests and limits may change, but not go.
-fn container_resize(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
-    for half in ["requests", "limits"] {
-        let list = |container: &Value| container.map_at(&["resources", half]).cloned().unwrap_or_default();
-        let new_list = list(new);
-        if list(old).keys().any(|name| !new_list.contains_key(name)) {
-            errors.push(Error::forbidden(&path.child(half), format!("resource {half} cannot be removed")));
-        }
-    }
-}
-
 /// An update of the status.
 pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     annotations::update(&mut errors, new, old);
-    // The path is upstream's.
-    let conditions = Path::new("metadata.conditions");
+    const NEGATIVE: &str = "must be a non-negative integer";
+    let conditions = Path::new("status.conditions");
     for (at, condition) in new.list_at(&["status", "conditions"]).iter().enumerate() {
         let name = condition.text("type");
+        if let Some(generation) = condition.int("observedGeneration").filter(|generation| *generation < 0) {
+            errors.push(Error::invalid(&conditions.index(at).child("observedGeneration"), generation, NEGATIVE));
+        }
         if !matches!(name, "PodScheduled" | "Ready" | "Initialized") {
             invalid_text(&mut errors, &conditions.index(at).child("Type"), name, names::qualified_name(name));
         }
@@ -418,6 +462,16 @@ pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
     if nominated != old_status.text("nominatedNodeName") && !nominated.is_empty() {
         let messages = names::dns1123_subdomain(nominated, false);
         invalid_text(&mut errors, &path.child("nominatedNodeName"), nominated, messages);
+    }
+    if !spec_of(old).text("nodeName").is_empty()
+        && !nominated.is_empty()
+        && nominated != old_status.text("nominatedNodeName")
+    {
+        let why = "may not be set on pods that are already bound to a node";
+        errors.push(Error::forbidden(&path.child("nominatedNodeName"), why));
+    }
+    if let Some(generation) = status.int("observedGeneration").filter(|generation| *generation < 0) {
+        errors.push(Error::invalid(&path.child("observedGeneration"), generation, NEGATIVE));
     }
     if status.text("qosClass") != old_status.text("qosClass") {
         errors.push(Error::invalid(&path.child("qosClass"), status.text("qosClass"), names::IMMUTABLE));
@@ -442,6 +496,7 @@ pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
             invalid_text(&mut errors, &claim_path.child("name"), claim, names::dns1123_subdomain(claim, false));
         }
     }
+    extended_claim(&mut errors, status, spec_of(new), &path.child("extendedResourceClaimStatus"));
     addresses(&mut errors, status, old_status);
     container_statuses(&mut errors, status, spec_of(new));
     errors
@@ -449,52 +504,117 @@ pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
 
 /// A container that ended stays so, unless it may restart.
 fn transitions(errors: &mut ErrorList, new: &Value, old: &Value, spec: &Value, list: &str) {
-    let is_ephemeral = list == "ephemeralContainerStatuses";
-    let pod_policy = if is_ephemeral { "Never" } else { spec.text("restartPolicy") };
-    let list_name = match list {
-        "initContainerStatuses" => "initContainers",
-        _ => "containers",
+    let in_spec = match list {
+        "initContainerStatuses" => spec.items("initContainers"),
+        "containerStatuses" => spec.items("containers"),
+        _ => &[],
     };
+    // One container's rule can restart all of them.
+    let restarts_all = |container: &Value| {
+        container.items("restartPolicyRules").iter().any(|rule| rule.text("action") == "RestartAllContainers")
+    };
+    let all = ["containers", "initContainers"].into_iter().flat_map(|list| spec.items(list));
+    if list != "ephemeralContainerStatuses" && all.into_iter().any(restarts_all) {
+        return;
+    }
     let status_path = Path::new("status");
     let list_path = status_path.child(list);
     for (at, old_container) in old.items(list).iter().enumerate() {
         let Some(end) = old_container.at(&["state", "terminated"]) else { continue };
         let name = old_container.text("name");
-        let container = spec.items(list_name).iter().find(|c| !is_ephemeral && c.text("name") == name);
-        // A container's own policy and rules go before the pod's.
-        let policy = container.and_then(|c| c.text_if("restartPolicy")).unwrap_or(pod_policy);
-        let failed = end.int("exitCode").unwrap_or(0) != 0;
-        let has_rules = container.is_some_and(|c| !c.items("restartPolicyRules").is_empty());
-        if policy == "Always" || (failed && policy == "OnFailure") || has_rules {
-            continue;
-        }
         let revived = |c: &&Value| c.text("name") == name && c.at(&["state", "terminated"]).is_none();
-        for _ in new.items(list).iter().filter(revived) {
-            let why = "may not be transitioned to non-terminated state";
-            errors.push(Error::forbidden(&list_path.index(at).child("state"), why));
+        if new.items(list).iter().any(|c| revived(&c)) {
+            let container = in_spec.iter().find(|container| container.text("name") == name);
+            if !container.is_some_and(|c| may_restart(c, spec, end.int("exitCode").unwrap_or(0))) {
+                let why = "may not be transitioned to non-terminated state";
+                errors.push(Error::forbidden(&list_path.index(at).child("state"), why));
+            }
+        }
+    }
+}
+
+/// Whether a container that ended with a code restarts: its rules decide, then its policy, then the pod's.
+fn may_restart(container: &Value, spec: &Value, exit_code: i64) -> bool {
+    let matches = |rule: &&Value| {
+        let Some(codes) = rule.get("exitCodes") else { return false };
+        let is_listed = codes.items("values").iter().any(|value| value.as_int() == Some(exit_code));
+        match codes.text("operator") {
+            "In" => is_listed,
+            "NotIn" => !is_listed,
+            _ => false,
+        }
+    };
+    if let Some(rule) = container.items("restartPolicyRules").iter().find(matches) {
+        return matches!(rule.text("action"), "Restart" | "RestartAllContainers");
+    }
+    match container.text_if("restartPolicy").unwrap_or(spec.text("restartPolicy")) {
+        "Always" => true,
+        "OnFailure" => exit_code != 0,
+        _ => false,
+    }
+}
+
+/// The claim that stands in for the extended resources that containers ask for.
+fn extended_claim(errors: &mut ErrorList, status: &Value, spec: &Value, path: &Path<'_>) {
+    let Some(claim) = status.get("extendedResourceClaimStatus") else { return };
+    let mappings = path.child("requestMappings");
+    if claim.items("requestMappings").is_empty() {
+        errors.push(Error::required(&mappings, "at least one request mapping is required"));
+    }
+    let mut seen = Vec::new();
+    for (at, mapping) in claim.items("requestMappings").iter().enumerate() {
+        let mapping_path = mappings.index(at);
+        let fields = ["containerName", "resourceName", "requestName"];
+        let [container, resource, request] = fields.map(|field| mapping.text(field));
+        let in_spec = ["containers", "initContainers"]
+            .into_iter()
+            .flat_map(|list| spec.items(list))
+            .find(|candidate| candidate.text("name") == container);
+        match in_spec {
+            Some(c) if c.at(&["resources", "requests", resource]).is_some() => {}
+            Some(_) => {
+                let why = "must match the extended resource name of an entry in \
+                           spec.initContainers.resources.requests or spec.containers.resources.requests";
+                errors.push(Error::invalid(&mapping_path.child("resourceName"), resource, why));
+            }
+            None => {
+                let why = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.push(Error::invalid(&mapping_path.child("containerName"), container, why));
+            }
+        }
+        // The path is upstream's.
+        invalid_text(errors, &path.child("requestName"), request, names::dns1123_label(request, false));
+        if seen.contains(&[container, resource, request]) {
+            for field in fields {
+                errors.push(Error::duplicate(&mapping_path.child(field), mapping.text(field)));
+            }
+        }
+        seen.push([container, resource, request]);
+    }
+    match claim.text("resourceClaimName") {
+        "" => errors.push(Error::required(&path.child("resourceClaimName"), "")),
+        name => {
+            invalid_text(errors, &path.child("resourceClaimName"), name, names::dns1123_subdomain(name, false));
         }
     }
 }
 
 fn addresses(errors: &mut ErrorList, status: &Value, old: &Value) {
     let path = Path::new("status");
-    if let Some(first) = status.items("hostIPs").first()
-        && status.text("hostIP") != first.text("ip")
-    {
-        let hosts = path.child("hostIPs");
-        let why = "must be equal to `hostIP`";
-        errors.push(Error::invalid(&hosts.index(0).child("ip"), first.text("ip"), why));
-    }
     for field in ["podIPs", "hostIPs"] {
         let list = status.items(field);
         let list_path = path.child(field);
+        if let Some(first) = list.first()
+            && field == "hostIPs"
+            && status.text("hostIP") != first.text("ip")
+        {
+            let why = "must be equal to `hostIP`";
+            errors.push(Error::invalid(&list_path.index(0).child("ip"), first.text("ip"), why));
+        }
         let known: Vec<&str> = old.items(field).iter().map(|ip| ip.text("ip")).collect();
         let mut seen: Vec<&str> = Vec::new();
         for (at, ip) in list.iter().enumerate() {
             errors.extend(api_semantics::ip::validate_legacy(&list_path.index(at), ip.text("ip"), &known));
-            if list.len() > 1 && seen.contains(&ip.text("ip")) {
-                errors.push(Error::duplicate(&list_path.index(at), ip.clone()));
-            }
             seen.push(ip.text("ip"));
         }
         let has_v4 = seen.iter().any(|ip| api_semantics::ip::is_v4(ip));
@@ -586,10 +706,16 @@ fn allocated(errors: &mut ErrorList, resource: &Value, container: Option<&Value>
             let health_path = device_path.child("health");
             errors.push(Error::not_supported(&health_path, health, &["Healthy", "Unhealthy", "Unknown"]));
         }
+        if let Some(message) = device.text_if("message") {
+            let message_path = device_path.child("message");
+            if message.is_empty() {
+                errors.push(Error::required(&message_path, "must be non-empty if specified"));
+            } else if message.len() > HEALTH_MESSAGE_LEN_MAX {
+                errors.push(Error::too_long(&message_path, HEALTH_MESSAGE_LEN_MAX));
+            }
+        }
         let id = device.text("resourceID");
-        if id.is_empty() {
-            errors.push(Error::required(&device_path.child("resourceID"), "must be unique"));
-        } else if seen.contains(&id) {
+        if seen.contains(&id) {
             errors.push(Error::duplicate(&device_path.child("resourceID"), id));
         }
         seen.push(id);

@@ -106,6 +106,9 @@ fn source(errors: &mut ErrorList, volume: &Value, path: &Path<'_>, options: Opti
         } else {
             let source_path = path.child(shown);
             check(errors, source, &source_path);
+            if field == "image" && options.is_pod {
+                required(errors, source, &source_path, &["reference"]);
+            }
             if field == "projected" {
                 projected(errors, source, &source_path, options);
             }
@@ -424,7 +427,6 @@ fn csi(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
 }
 
 fn image(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
-    required(errors, source, path, &["reference"]);
     super::required_one_of(
         errors,
         &path.child("pullPolicy"),
@@ -470,7 +472,7 @@ fn projected(errors: &mut ErrorList, source: &Value, path: &Path<'_>, options: O
         }
         if let Some(bundle) = projection.get("clusterTrustBundle") {
             count += 1;
-            trust_bundle(errors, bundle, &projection_path.child("clusterTrustBundlePEM"));
+            trust_bundle(errors, bundle, &projection_path.child("clusterTrustBundle"));
             conflict(errors, bundle.text("path"), bundle.text("path"));
         }
         if let Some(certificate) = projection.get("podCertificate") {
@@ -482,7 +484,7 @@ fn projected(errors: &mut ErrorList, source: &Value, path: &Path<'_>, options: O
             }
         }
         if count > 1 {
-            errors.push(Error::forbidden(&projection_path, "may not specify more than 1 volume type"));
+            errors.push(Error::forbidden(&projection_path, "may not specify more than 1 volume type per source"));
         }
     }
 }
@@ -587,12 +589,19 @@ fn signer_name(errors: &mut ErrorList, signer: &str, path: &Path<'_>) {
 
 fn pod_certificate(errors: &mut ErrorList, certificate: &Value, path: &Path<'_>) {
     signer_name(errors, certificate.text("signerName"), &path.child("signerName"));
-    let types = ["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
+    let types = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
     supported(errors, &path.child("keyType"), certificate.text("keyType"), &types);
     if let Some(seconds) = certificate.int("maxExpirationSeconds") {
         let seconds_path = path.child("maxExpirationSeconds");
-        if !(3600..=7_862_400).contains(&seconds) {
-            errors.push(Error::invalid(&seconds_path, seconds, names::inclusive_range_error(3600, 7_862_400)));
+        // Kubernetes' own signers give shorter certificates.
+        let is_own = certificate.text("signerName").starts_with("kubernetes.io/");
+        let max = if is_own { 24 * 3600 } else { 91 * 24 * 3600 };
+        if seconds < 3600 {
+            errors.push(Error::invalid(&seconds_path, seconds, "if provided, maxExpirationSeconds must be >= 3600"));
+        }
+        if seconds > max {
+            let why = format!("if provided, maxExpirationSeconds must be <= {max}");
+            errors.push(Error::invalid(&seconds_path, seconds, why));
         }
     }
     let fields = ["credentialBundlePath", "keyPath", "certificateChainPath"];
@@ -613,21 +622,8 @@ fn ephemeral(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
         errors.push(Error::required(&template_path, ""));
         return;
     };
-    if let Some(metadata) = template.get("metadata") {
-        let metadata_path = template_path.child("metadata");
-        let labels = metadata.entries("labels");
-        errors.extend(selector::validate_labels(Some(labels), &metadata_path.child("labels")));
-        for key in metadata.entries("annotations").keys() {
-            let lower = key.to_lowercase();
-            invalid_text(errors, &metadata_path.child("annotations"), key, names::qualified_name(&lower));
-        }
-        // Only labels and annotations may be set; the rest comes from the pod.
-        for (field, value) in metadata.as_map().into_iter().flat_map(|map| map.iter()) {
-            if !matches!(field.as_str(), "labels" | "annotations") && !value.is_zero() {
-                errors.push(Error::forbidden(&metadata_path.child(field), "cannot be set for an Ephemeral Volume"));
-            }
-        }
-    }
+    let metadata = template.get("metadata").unwrap_or(&Value::Null);
+    errors.extend(crate::meta::validate_template(metadata, &template_path.child("metadata")));
     claim_spec(errors, template.get("spec").unwrap_or(&Value::Null), &template_path.child("spec"));
 }
 
@@ -670,9 +666,17 @@ pub(crate) fn claim_spec(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) 
         let Some(source) = spec.get(field) else { continue };
         let source_path = path.child(field);
         required(errors, source, &source_path, &["name", "kind"]);
-        if source.text("apiGroup").is_empty() && !matches!(source.text("kind"), "" | "PersistentVolumeClaim") {
+        let group = source.text("apiGroup");
+        if group.is_empty() && source.text("kind") != "PersistentVolumeClaim" {
             let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             errors.push(Error::invalid(&source_path, source.text("kind"), why));
+        }
+        if !group.is_empty() {
+            invalid_text(errors, &source_path.child("apiGroup"), group, names::dns1123_subdomain(group, false));
+        }
+        let namespace = source.text("namespace");
+        if field == "dataSourceRef" && !namespace.is_empty() {
+            invalid_text(errors, &source_path.child("namespace"), namespace, names::dns1123_label(namespace, false));
         }
     }
 }

@@ -1,0 +1,67 @@
+//! PodTemplate: a template for pods, kept for its own sake.
+
+use api_schema::Value;
+use api_semantics::field::{ErrorList, Path};
+
+use crate::Kind;
+use crate::checks::name;
+use crate::core::pod::{template, validate};
+
+pub(crate) struct PodTemplate;
+
+const TEMPLATE: &[&str] = &["template"];
+
+impl Kind for PodTemplate {
+    fn group(&self) -> &str {
+        ""
+    }
+
+    fn resource(&self) -> &str {
+        "podtemplates"
+    }
+
+    fn default(&self, object: &mut Value) {
+        template::default(object, TEMPLATE);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        template::prepare(object, None, TEMPLATE);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        template::prepare(new, Some(old), TEMPLATE);
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        check(object, None)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
+        check(new, Some(old))
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        template::template_warnings(new, old, TEMPLATE)
+    }
+
+    fn full_validation(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
+    fn cells(&self, object: &Value, _now: i64) -> Option<Vec<Value>> {
+        let [containers, images] = template::container_cells(object.at(TEMPLATE));
+        let labels = template::labels_cell(object.map_at(&["template", "metadata", "labels"]));
+        Some(vec![name(object), containers, images, labels])
+    }
+}
+
+fn check(object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let pod_template = object.get("template").unwrap_or(&Value::Null);
+    validate::template(&mut errors, pod_template, &Path::new("template"), template::options(old, TEMPLATE));
+    errors
+}
