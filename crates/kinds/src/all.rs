@@ -7,10 +7,23 @@ use crate::{
 
 /// The rows, by group and name.
 pub const ALL: &[&dyn Kind] = &[
+    &core::binding::Binding,
+    &core::componentstatus::ComponentStatus,
     &core::configmap::ConfigMap,
+    &core::endpoints::Endpoints,
+    &core::event::Event,
+    &core::limitrange::LimitRange,
+    &core::namespace::Namespace,
+    &core::node::Node,
+    &core::persistentvolume::PersistentVolume,
+    &core::persistentvolumeclaim::PersistentVolumeClaim,
     &core::pod::Pod,
     &core::podtemplate::PodTemplate,
     &core::replicationcontroller::ReplicationController,
+    &core::resourcequota::ResourceQuota,
+    &core::secret::Secret,
+    &core::service::Service,
+    &core::serviceaccount::ServiceAccount,
     &apps::controllerrevision::ControllerRevision,
     &apps::daemonset::DaemonSet,
     &apps::deployment::Deployment,

@@ -50,6 +50,11 @@ pub trait Kind: Send + Sync {
         Vec::new()
     }
 
+    /// The warning that every request for a deprecated kind gets.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Checks `metadata.name`; gives upstream's messages. `prefix` says that it is a generateName.
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         api_semantics::names::dns1123_subdomain(name, prefix)

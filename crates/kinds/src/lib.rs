@@ -22,5 +22,5 @@ mod rbac;
 mod scheduling;
 mod storage;
 
-pub use core::pod;
+pub use core::{pod, service};
 pub use kind::{Kind, Plain};

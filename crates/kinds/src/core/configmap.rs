@@ -4,11 +4,13 @@ use api_schema::{Map, SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
+use super::shared::base64_decoded_len;
 use crate::Kind;
 
 /// The sum of all keys' values may not be larger than this many bytes.
 const SIZE_MAX: usize = 1024 * 1024;
 
+/// The kind ConfigMap.
 pub(crate) struct ConfigMap;
 
 impl Kind for ConfigMap {
@@ -24,6 +26,10 @@ impl Kind for ConfigMap {
         false
     }
 
+    fn full_validation(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let (data, binary) = (Path::new("data"), Path::new("binaryData"));
@@ -31,18 +37,21 @@ impl Kind for ConfigMap {
         let texts = object.map_at(&["data"]).unwrap_or(&empty);
         let mut size = 0;
         for (key, value) in texts.iter() {
-            errors.extend(names::config_map_key(key).into_iter().map(|m| Error::invalid(&data.key(key), key.clone(), m)));
+            errors
+                .extend(names::config_map_key(key).into_iter().map(|m| Error::invalid(&data.key(key), key.clone(), m)));
             if object.at(&["binaryData"]).is_some_and(|b| b.get(key).is_some()) {
                 errors.push(Error::invalid(&data.key(key), key.clone(), "duplicate of key present in binaryData"));
             }
             size += value.as_str().unwrap_or_default().len();
         }
         for (key, value) in object.map_at(&["binaryData"]).unwrap_or(&empty).iter() {
-            errors.extend(names::config_map_key(key).into_iter().map(|m| Error::invalid(&binary.key(key), key.clone(), m)));
-            size += decoded_len(value.as_str().unwrap_or_default());
+            errors.extend(
+                names::config_map_key(key).into_iter().map(|m| Error::invalid(&binary.key(key), key.clone(), m)),
+            );
+            size += base64_decoded_len(value.as_str().unwrap_or_default());
         }
         if size > SIZE_MAX {
-            errors.push(Error::too_long(&Path::ROOT, SIZE_MAX));
+            errors.push(Error::too_long(&Path::new(""), SIZE_MAX));
         }
         errors
     }
@@ -74,7 +83,49 @@ impl Kind for ConfigMap {
     }
 }
 
-/// How many bytes a base64 text stands for.
-fn decoded_len(base64: &str) -> usize {
-    base64.len() / 4 * 3 - base64.bytes().rev().take_while(|b| *b == b'=').count().min(2)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::tests::{cells, create, update};
+
+    #[test]
+    fn keys_are_file_names_and_stand_once() {
+        create(
+            &ConfigMap,
+            r#"{"data":{"a":"x","..":""},"binaryData":{"a":"eA=="}}"#,
+            "data[..]: Invalid value: \"..\": must not be '..'\n\
+             data[a]: Invalid value: \"a\": duplicate of key present in binaryData",
+        );
+    }
+
+    #[test]
+    fn all_values_together_are_bounded() {
+        let (text, bytes) = ("x".repeat(SIZE_MAX - 2), "eHh4");
+        create(
+            &ConfigMap,
+            &format!(r#"{{"data":{{"a":"{text}"}},"binaryData":{{"b":"{bytes}"}}}}"#),
+            "[]: Too long: may not be more than 1048576 bytes",
+        );
+    }
+
+    #[test]
+    fn an_immutable_one_stays_as_it_is() {
+        update(&ConfigMap, r#"{"data":{"a":"x"}}"#, r#"{"data":{"a":"y"}}"#, "");
+        update(
+            &ConfigMap,
+            r#"{"data":{"a":"x"},"immutable":true}"#,
+            r#"{"data":{"a":"y"}}"#,
+            "immutable: Forbidden: field is immutable when `immutable` is set\n\
+             data: Forbidden: field is immutable when `immutable` is set",
+        );
+    }
+
+    #[test]
+    fn cells_count_keys() {
+        cells(
+            &ConfigMap,
+            r#"{"metadata":{"name":"a"},"data":{"x":""},"binaryData":{"y":""}}"#,
+            r#"["a",2,"<unknown>"]"#,
+        );
+    }
 }

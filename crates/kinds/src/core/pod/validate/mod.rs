@@ -18,7 +18,7 @@ mod containers;
 mod env;
 mod handlers;
 mod requirements;
-mod scheduling;
+pub(crate) mod scheduling;
 mod security;
 pub(crate) mod update;
 mod volumes;

@@ -1,0 +1,415 @@
+//! Node: a machine that runs Pods.
+
+use api_schema::{SmolStr, Value};
+use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::{ip, names};
+
+use super::shared::{check_quantity, quantities, round_up_resources};
+use crate::Kind;
+use crate::checks::{invalid_text, map, name, texts};
+
+const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+
+/// The kind Node.
+pub(crate) struct Node;
+
+impl Kind for Node {
+    fn group(&self) -> &str {
+        ""
+    }
+
+    fn resource(&self) -> &str {
+        "nodes"
+    }
+
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    fn full_validation(&self) -> bool {
+        true
+    }
+
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+
+    fn default(&self, object: &mut Value) {
+        if let (None, Some(capacity)) = (object.at(&["status", "allocatable"]), object.at(&["status", "capacity"])) {
+            let allocatable = capacity.clone();
+            object.set(&["status", "allocatable"], allocatable);
+        }
+        round_up_resources(object, &[&["status", "capacity"], &["status", "allocatable"]]);
+        sync_pod_cidr(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        // Configuration of kubelets through the API is gone; only what is stored stays.
+        object.remove(&["spec", "configSource"]);
+        object.remove(&["status", "config"]);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        if old.at(&["spec", "configSource"]).is_none() {
+            new.remove(&["spec", "configSource"]);
+        }
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        if old.at(&["status", "config"]).is_none() {
+            new.remove(&["status", "config"]);
+        }
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        check_taints(&mut errors, object);
+        check_resources(&mut errors, object);
+        let swap = object.at(&["status", "nodeInfo", "swap"]).and_then(|swap| swap.int_at(&["capacity"]));
+        if let Some(swap) = swap.filter(|swap| *swap <= 0) {
+            // The path is upstream's.
+            errors.push(Error::invalid(
+                &Path::new("metadata.nodeSwapStatus.capacity"),
+                swap,
+                "must be greater than zero",
+            ));
+        }
+        check_pod_cidrs(&mut errors, object);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = self.validate(new);
+        errors.extend(check_update(new, old));
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> ErrorList {
+        check_update(new, old)
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if new.at(&["spec", "configSource"]).is_some() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !new.str_at(&["spec", "externalID"]).is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        let path = Path::new("spec.podCIDRs");
+        for (at, cidr) in texts(new, &["spec", "podCIDRs"]).into_iter().enumerate() {
+            warnings.extend(ip::cidr_warnings(&path.index(at), cidr));
+        }
+        warnings
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
+        let info = |field: &str| SmolStr::new(object.str_at(&["status", "nodeInfo", field]));
+        let known = |text: SmolStr| if text.is_empty() { "<unknown>".into() } else { Value::from(text) };
+        Some(vec![
+            name(object),
+            status_cell(object).into(),
+            roles_cell(object).into(),
+            api_semantics::time::age(object, now),
+            info("kubeletVersion").into(),
+            address_cell(object, "InternalIP"),
+            address_cell(object, "ExternalIP"),
+            known(info("osImage")),
+            known(info("kernelVersion")),
+            known(info("containerRuntimeVersion")),
+        ])
+    }
+
+    fn selectable_fields(&self) -> &[&'static str] {
+        &["spec.unschedulable"]
+    }
+
+    fn selectable_field(&self, object: &Value, label: &str) -> SmolStr {
+        let flag = label == "spec.unschedulable" && object.bool_at(&["spec", "unschedulable"]) == Some(true);
+        SmolStr::new_static(if flag { "true" } else { "false" })
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`; a client that sets only one of them means both.
+fn sync_pod_cidr(object: &mut Value) {
+    let one = SmolStr::new(object.str_at(&["spec", "podCIDR"]));
+    let first = object.list_at(&["spec", "podCIDRs"]).first().cloned();
+    match first {
+        Some(first) if one.is_empty() => object.set(&["spec", "podCIDR"], first),
+        first if !one.is_empty() && first.as_ref().and_then(Value::as_str) != Some(&*one) => {
+            object.set(&["spec", "podCIDRs"], vec![Value::Str(one)]);
+        }
+        _ => {}
+    }
+}
+
+fn status_cell(object: &Value) -> String {
+    let ready = object.list_at(&["status", "conditions"]).iter().rev().find(|c| c.str_at(&["type"]) == "Ready");
+    let mut status = match ready.map(|ready| ready.str_at(&["status"])) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if object.bool_at(&["spec", "unschedulable"]) == Some(true) {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles_cell(object: &Value) -> String {
+    let labels = map(object, &["metadata", "labels"]).iter();
+    let mut roles: Vec<&str> = labels
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_LABEL_PREFIX) {
+            Some(role) => Some(role),
+            None if key == ROLE_LABEL => value.as_str(),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    roles.sort_unstable();
+    roles.dedup();
+    if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}
+
+fn address_cell(object: &Value, address_type: &str) -> Value {
+    let address = object.list_at(&["status", "addresses"]).iter().find(|a| a.str_at(&["type"]) == address_type);
+    address.map_or("<none>", |address| address.str_at(&["address"])).into()
+}
+
+fn check_taints(errors: &mut ErrorList, object: &Value) {
+    // The path is upstream's.
+    let path = Path::new("metadata.taints");
+    let taints = object.list_at(&["spec", "taints"]);
+    for (at, taint) in taints.iter().enumerate() {
+        let path = path.index(at);
+        let (key, value, effect) = (taint.str_at(&["key"]), taint.str_at(&["value"]), taint.str_at(&["effect"]));
+        invalid_text(errors, &path.child("key"), key, names::qualified_name(key));
+        let messages = names::label_value(value);
+        if !messages.is_empty() {
+            errors.push(Error::invalid(&path.child("value"), value, messages.join(";")));
+        }
+        const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        let effect_path = path.child("effect");
+        if effect.is_empty() {
+            errors.push(Error::required(&effect_path, ""));
+        } else if !EFFECTS.contains(&effect) {
+            errors.push(Error::not_supported(&effect_path, effect, &EFFECTS));
+        }
+        if taints[..at].iter().any(|other| other.str_at(&["key"]) == key && other.str_at(&["effect"]) == effect) {
+            let names = [("key", "Key"), ("value", "Value"), ("effect", "Effect"), ("timeAdded", "TimeAdded")];
+            let mut taint = taint.clone();
+            for field in ["key", "value", "effect"] {
+                if taint.get(field).is_none() {
+                    taint.set(&[field], "");
+                }
+            }
+            let mut error = Error::duplicate(&path, crate::checks::go_struct(&taint, &names));
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
+        }
+    }
+}
+
+fn check_resources(errors: &mut ErrorList, object: &Value) {
+    let status = Path::new("status");
+    for list in ["capacity", "allocatable"] {
+        let path = status.child(list);
+        for (resource, quantity) in quantities(object.map_at(&["status", list])) {
+            check_quantity(errors, resource, &quantity, &path.child(resource));
+        }
+    }
+}
+
+fn check_pod_cidrs(errors: &mut ErrorList, object: &Value) {
+    let (cidrs, path) = (texts(object, &["spec", "podCIDRs"]), Path::new("spec.podCIDRs"));
+    for (at, cidr) in cidrs.iter().enumerate() {
+        errors.extend(ip::validate_cidr_legacy(&path.index(at), cidr, &[]));
+    }
+    if cidrs.len() > 1 {
+        if let Some(bad) = cidrs.iter().find(|cidr| ip::parse_cidr(cidr).is_none()) {
+            let why =
+                format!("invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address: {bad}");
+            errors.push(Error::internal(&path, why));
+        }
+        let is_dual = cidrs.iter().any(|cidr| ip::is_v6_cidr(cidr)) && cidrs.iter().any(|cidr| ip::is_v4_cidr(cidr));
+        if !is_dual || cidrs.len() > 2 {
+            let shown = object.at(&["spec", "podCIDRs"]).cloned().unwrap_or_default();
+            errors.push(Error::invalid(&path, shown, "may specify no more than one CIDR for each IP family"));
+        }
+    }
+}
+
+fn check_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    check_resources(&mut errors, new);
+    let (addresses, path) = (new.list_at(&["status", "addresses"]), Path::new("status.addresses"));
+    for (at, address) in addresses.iter().enumerate() {
+        if addresses[..at].contains(address) {
+            let shown = crate::checks::go_struct(address, &[("type", "Type"), ("address", "Address")]);
+            errors.push(Error::duplicate(&path.index(at), shown));
+        }
+    }
+    let (had, has) = (texts(old, &["spec", "podCIDRs"]), texts(new, &["spec", "podCIDRs"]));
+    let changes = if had.len() == has.len() { had.iter().zip(&has).filter(|(a, b)| a != b).count() } else { 1 };
+    if !had.is_empty() {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.extend((0..changes).map(|_| Error::forbidden(&Path::new("spec.podCIDRs"), why)));
+    }
+    let provider = ["spec", "providerID"];
+    if !old.str_at(&provider).is_empty() && old.str_at(&provider) != new.str_at(&provider) {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(Error::forbidden(&Path::new("spec.providerID"), why));
+    }
+    if let Some(source) = new.at(&["spec", "configSource"]) {
+        check_config_source(&mut errors, source, &Path::new("spec.configSource"), false);
+    }
+    let config = Path::new("status.config");
+    for field in ["assigned", "active", "lastKnownGood"] {
+        if let Some(source) = new.at(&["status", "config", field]) {
+            check_config_source(&mut errors, source, &config.child(field), true);
+        }
+    }
+    check_taints(&mut errors, new);
+    let external = ["spec", "externalID"];
+    if new.str_at(&external) != old.str_at(&external) {
+        errors.push(Error::forbidden(&Path::new("spec.externalID"), "may not be updated"));
+    }
+    errors
+}
+
+fn check_config_source(errors: &mut ErrorList, source: &Value, path: &Path<'_>, in_status: bool) {
+    let Some(config_map) = source.get("configMap") else {
+        let why = "exactly one reference subfield must be non-nil";
+        errors.push(Error::invalid(path, Value::Raw("{\"ConfigMap\":null}".into()), why));
+        return;
+    };
+    let path = path.child("configMap");
+    for field in ["uid", "resourceVersion"] {
+        match (in_status, config_map.str_at(&[field]).is_empty()) {
+            (true, true) => errors.push(Error::required(&path.child(field), "")),
+            (false, false) => {
+                errors.push(Error::forbidden(&path.child(field), format!("{field} must not be set in spec")));
+            }
+            _ => {}
+        }
+    }
+    let mut check = |field: &str, rule: &dyn Fn(&str) -> Vec<String>| {
+        let text = config_map.str_at(&[field]);
+        if text.is_empty() {
+            errors.push(Error::required(&path.child(field), ""));
+        } else {
+            invalid_text(errors, &path.child(field), text, rule(text));
+        }
+    };
+    check("namespace", &|text| names::dns1123_label(text, false));
+    check("name", &|text| names::dns1123_subdomain(text, false));
+    check("kubeletConfigKey", &names::config_map_key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::tests::{cells, create, defaults, json, update, update_status};
+
+    #[test]
+    fn allocatable_is_all_there_is_and_the_first_cidr_the_one() {
+        defaults(
+            &Node,
+            r#"{"spec":{"podCIDRs":["10.0.0.0/24","fd00::/64"]},"status":{"capacity":{"cpu":"0.0001"}}}"#,
+            r#"{"spec":{"podCIDR":"10.0.0.0/24","podCIDRs":["10.0.0.0/24","fd00::/64"]},
+                "status":{"capacity":{"cpu":"1m"},"allocatable":{"cpu":"1m"}}}"#,
+        );
+        defaults(
+            &Node,
+            r#"{"spec":{"podCIDR":"10.1.0.0/24","podCIDRs":["10.0.0.0/24"]}}"#,
+            r#"{"spec":{"podCIDR":"10.1.0.0/24","podCIDRs":["10.1.0.0/24"]}}"#,
+        );
+    }
+
+    #[test]
+    fn taints_are_well_formed_and_unique() {
+        create(
+            &Node,
+            r#"{"spec":{"taints":[{"key":"a","effect":"NoSchedule"},{"key":"a","effect":"NoExecute"}]}}"#,
+            "",
+        );
+        create(
+            &Node,
+            r#"{"spec":{"taints":[{"key":"a","value":"-","effect":"Never"},{"key":"b"},
+                {"key":"c","effect":"NoSchedule"},{"key":"c","effect":"NoSchedule"}]}}"#,
+            "metadata.taints[0].value: Invalid value: \"-\": a valid label must be an empty string or consist of \
+             alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. \
+             'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+             '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')\n\
+             metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \
+             \"PreferNoSchedule\", \"NoExecute\"\n\
+             metadata.taints[1].effect: Required value\n\
+             metadata.taints[3]: Duplicate value: {\"Key\":\"c\",\"Value\":\"\",\"Effect\":\"NoSchedule\",\
+             \"TimeAdded\":null}: taints must be unique by key and effect pair",
+        );
+    }
+
+    #[test]
+    fn pod_cidrs_are_one_for_each_family() {
+        create(&Node, r#"{"spec":{"podCIDRs":["10.0.0.0/24","fd00::/64"]}}"#, "");
+        create(
+            &Node,
+            r#"{"spec":{"podCIDRs":["10.0.0.0/24","10.0.1.0/24"]}}"#,
+            "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for \
+             each IP family",
+        );
+    }
+
+    #[test]
+    fn what_the_control_plane_set_stays() {
+        update(
+            &Node,
+            r#"{"spec":{"podCIDR":"10.0.0.0/24","providerID":"a"}}"#,
+            r#"{"spec":{"podCIDR":"10.0.1.0/24","providerID":"b","externalID":"c"}}"#,
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid\n\
+             spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid\n\
+             spec.externalID: Forbidden: may not be updated",
+        );
+        update(&Node, "{}", r#"{"spec":{"podCIDR":"10.0.1.0/24","providerID":"b"}}"#, "");
+    }
+
+    #[test]
+    fn statuses_have_whole_pods_and_distinct_addresses() {
+        update_status(
+            &Node,
+            "{}",
+            r#"{"status":{"capacity":{"pods":"1500m","cpu":"-1"},"allocatable":{"cpu":"1"},
+                "addresses":[{"type":"InternalIP","address":"1.2.3.4"},{"type":"InternalIP","address":"1.2.3.4"}]}}"#,
+            "status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0\n\
+             status.capacity.pods: Invalid value: \"1500m\": must be an integer\n\
+             status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"1.2.3.4\"}",
+        );
+    }
+
+    #[test]
+    fn cells_tell_readiness_roles_and_versions() {
+        cells(
+            &Node,
+            r#"{"metadata":{"name":"n","labels":{"node-role.kubernetes.io/control-plane":"","kubernetes.io/role":"x"}},
+                "spec":{"unschedulable":true},"status":{"conditions":[{"type":"Ready","status":"True"}],
+                "addresses":[{"type":"InternalIP","address":"10.0.0.1"}],
+                "nodeInfo":{"kubeletVersion":"v1","osImage":"os","kernelVersion":""}}}"#,
+            r#"["n","Ready,SchedulingDisabled","control-plane,x","<unknown>","v1","10.0.0.1","<none>","os","<unknown>",
+                "<unknown>"]"#,
+        );
+        cells(
+            &Node,
+            r#"{"metadata":{"name":"n"}}"#,
+            r#"["n","Unknown","<none>","<unknown>","","<none>","<none>","<unknown>","<unknown>","<unknown>"]"#,
+        );
+    }
+
+    #[test]
+    fn unschedulable_selects_by_true_and_false() {
+        for (object, expect) in [("{}", "false"), (r#"{"spec":{"unschedulable":true}}"#, "true")] {
+            assert_eq!(Node.selectable_field(&json(object), "spec.unschedulable"), expect);
+        }
+    }
+}
