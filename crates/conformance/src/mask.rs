@@ -190,6 +190,11 @@ impl Masker {
                 return Some((end, "<token>".to_owned()));
             }
         }
+        let digits = text.find(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':'))).unwrap_or(text.len());
+        let address = text[..digits].trim_end_matches([':', '.']);
+        if let Some(placeholder) = self.known("ip", address) {
+            return Some((address.len(), placeholder));
+        }
         for prefix in self.generated_prefixes.clone() {
             let suffix = text.strip_prefix(prefix.as_str()).and_then(|rest| rest.get(..5));
             if let Some(suffix) = suffix.filter(|s| s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())) {
