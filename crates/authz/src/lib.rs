@@ -3,8 +3,19 @@
 //! An [`Authorizer`] decides on [`Attributes`]; several are asked in order by a [`Union`]. Authorizers see the
 //! cluster through `admission::View` only.
 
-use api_schema::SmolStr;
+use api_schema::{SmolStr, Value};
 use authn::UserInfo;
+
+pub mod aggregation;
+pub mod bootstrap;
+pub mod escalation;
+pub mod node;
+pub mod rbac;
+pub mod rule;
+
+pub use aggregation::aggregate;
+pub use node::NodeAuthorizer;
+pub use rbac::Rbac;
 
 /// A request, as authorizers see it.
 #[derive(Clone, Copy, Debug)]
@@ -128,5 +139,23 @@ pub struct AlwaysDeny;
 impl Authorizer for AlwaysDeny {
     fn authorize(&self, _attributes: &Attributes<'_>) -> Decision {
         Decision::NoOpinion("Everything is forbidden.".into())
+    }
+}
+
+/// What a SelfSubjectRulesReview shows of a user in a namespace, asked of RBAC and (where it is on) the Node authorizer: the
+/// resource rules, the path rules, whether there may be more, and what went wrong.
+pub fn rules_for(
+    rbac: &Rbac,
+    with_nodes: bool,
+    user: &UserInfo,
+    namespace: &str,
+) -> (Vec<Value>, Vec<Value>, bool, String) {
+    let (resources, paths, incomplete, error) = rbac.rules_for(user, namespace);
+    match NodeAuthorizer::rules_error(user).filter(|_| with_nodes) {
+        None => (resources, paths, incomplete, error),
+        Some(why) => {
+            let errors = [why.to_string(), error].into_iter().filter(|error| !error.is_empty());
+            (resources, paths, true, rbac::aggregate_errors(errors))
+        }
     }
 }
