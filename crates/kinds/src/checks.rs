@@ -1,6 +1,7 @@
 //! Small checks and cells that the kinds of many groups share.
 
-use api_schema::{Map, SmolStr, Value};
+use api_codec::json;
+use api_schema::{Map, SmolStr, StructId, Type, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
@@ -84,17 +85,101 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
-/// A struct as Go's JSON shows an internal type, which has no JSON tags: `names` are pairs of JSON and Go names in
-/// declared order. Strings show their zero value; everything else that is absent shows as null.
-pub(crate) fn go_struct(object: &Value, names: &[(&str, &str)]) -> Value {
-    let fields: Vec<String> = names
-        .iter()
-        .map(|(json, go)| {
-            let shown = object.get(json).map_or_else(|| "null".to_owned(), api_semantics::field::shown);
-            format!("\"{go}\":{shown}")
-        })
-        .collect();
-    Value::Raw(format!("{{{}}}", fields.join(",")).into())
+/// A value of a versioned type as upstream's messages show it: there it is of an internal type, which has no JSON
+/// names, so that fields go by their Go names, and nothing is left out.
+pub(crate) fn internal(value: Option<&Value>, ty: &str) -> Value {
+    let mut text = String::new();
+    write_internal(value, &Type::Struct(api_types::struct_id(ty)), false, &mut text);
+    Value::Raw(text.into())
+}
+
+fn write_internal(value: Option<&Value>, ty: &Type, pointer: bool, out: &mut String) {
+    let value = value.filter(|value| !value.is_null());
+    match (ty, value) {
+        (Type::List(_) | Type::Wrapped(_) | Type::Map(_) | Type::Bytes | Type::Time | Type::MicroTime, None) => {
+            out.push_str("null");
+        }
+        (_, None) if pointer => out.push_str("null"),
+        (Type::Struct(id), value) => write_internal_struct(value, *id, out),
+        (Type::List(item) | Type::Wrapped(item), Some(Value::List(items))) => {
+            write_each(out, ['[', ']'], items.iter(), |item_value, out| {
+                write_internal(Some(item_value), item, false, out);
+            });
+        }
+        (Type::Map(item), Some(Value::Map(map))) => {
+            write_each(out, ['{', '}'], map.iter(), |(key, item_value), out| {
+                out.push_str(&json_text(&Value::Str(key.clone())));
+                out.push(':');
+                write_internal(Some(item_value), item, false, out);
+            });
+        }
+        (_, Some(value)) => out.push_str(&json_text(value)),
+        (Type::Bool, None) => out.push_str("false"),
+        (Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString, None) => out.push('0'),
+        (Type::Quantity, None) => out.push_str("\"0\""),
+        (_, None) => out.push_str("\"\""),
+    }
+}
+
+fn write_internal_struct(value: Option<&Value>, id: StructId, out: &mut String) {
+    let ty = api_types::schema().get(id);
+    // The types of meta/v1 are what they are everywhere.
+    if ty.name.starts_with("io.k8s.apimachinery.") {
+        let codec = api_codec::builtin().of(id);
+        let zero = codec.zero();
+        let mut text = Vec::new();
+        json::encode(Some(codec), value.unwrap_or(&zero), &mut text);
+        out.push_str(&String::from_utf8_lossy(&text));
+        return;
+    }
+    let fields = ty.fields.iter().filter(|field| !field.json.is_empty());
+    write_each(out, ['{', '}'], fields, |field, out| {
+        out.push_str(&format!("\"{}\":", go_name(&field.json)));
+        write_internal(value.and_then(|value| value.get(&field.json)), &field.ty, field.pointer, out);
+    });
+}
+
+fn write_each<T>(
+    out: &mut String,
+    [open, close]: [char; 2],
+    items: impl Iterator<Item = T>,
+    write: impl Fn(T, &mut String),
+) {
+    out.push(open);
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        write(item, out);
+    }
+    out.push(close);
+}
+
+fn json_text(value: &Value) -> String {
+    let mut text = Vec::new();
+    json::encode(None, value, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The Go name of a field: `apiGroup` is `APIGroup`, `nodeName` is `NodeName`.
+fn go_name(json: &str) -> String {
+    const WORDS: [(&str, &str); 9] = [
+        ("api", "API"),
+        ("cidr", "CIDR"),
+        ("cidrs", "CIDRs"),
+        ("fs", "FS"),
+        ("http", "HTTP"),
+        ("ip", "IP"),
+        ("tls", "TLS"),
+        ("uid", "UID"),
+        ("url", "URL"),
+    ];
+    let end = json.find(|c: char| c.is_ascii_uppercase()).unwrap_or(json.len());
+    let (first, rest) = json.split_at(end);
+    match WORDS.iter().find(|(word, _)| *word == first) {
+        Some((_, go)) => format!("{go}{rest}"),
+        None => first.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(json.chars().skip(1)).collect(),
+    }
 }
 
 /// Sets a field of a struct where it is absent.
@@ -210,6 +295,22 @@ pub(crate) mod tests {
         let items = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
         for (count, expect) in [(0, "<unset>"), (1, "0"), (3, "0,1,2"), (5, "0,1,2 + 2 more...")] {
             assert_eq!(list_with_more(&items(count), 3), expect);
+        }
+    }
+
+    #[test]
+    fn internal_types_show_go_names_and_all_fields() {
+        for (ty, value, expect) in [
+            ("rbac.v1.RoleRef", r#"{"kind":"Role","name":"r"}"#, r#"{"APIGroup":"","Kind":"Role","Name":"r"}"#),
+            (
+                "policy.v1.PodDisruptionBudgetSpec",
+                r#"{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}"#,
+                r#"{"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":null,"#,
+            ),
+            ("networking.v1.ServiceCIDRSpec", r#"{"cidrs":["a"]}"#, r#"{"CIDRs":["a"]}"#),
+        ] {
+            let Value::Raw(text) = internal(Some(&json(value)), &format!("io.k8s.api.{ty}")) else { panic!("no text") };
+            assert!(text.starts_with(expect), "{text}");
         }
     }
 

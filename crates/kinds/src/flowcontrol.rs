@@ -20,17 +20,17 @@ fn check_conditions(errors: &mut ErrorList, object: &Value) {
             errors.push(Error::duplicate(&path.child("type"), condition_type));
         }
         if condition_type.is_empty() {
-            errors.push(Error::required(&path.child("type"), "must not be empty"));
+            errors.push(Error::required(&path.child("type"), ""));
         }
     }
 }
 
-fn check_mandatory(errors: &mut ErrorList, object: &Value, mandatory: impl Fn(&str) -> Option<Value>) {
+fn check_mandatory(errors: &mut ErrorList, object: &Value, ty: &str, mandatory: impl Fn(&str) -> Option<Value>) {
     let name = object.str_at(&["metadata", "name"]);
     if let Some(spec) = mandatory(name)
         && !crate::checks::same(object.get("spec"), Some(&spec))
     {
-        let shown = object.get("spec").cloned().unwrap_or_default();
+        let shown = crate::checks::internal(object.get("spec"), ty);
         errors.push(Error::invalid(&Path::new("spec"), shown, format!("spec of '{name}' must equal the fixed value")));
     }
 }

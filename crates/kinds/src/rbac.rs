@@ -4,7 +4,7 @@ use api_schema::{SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
-use crate::checks::{default_text, go_struct, invalid_text, items_mut, name, same};
+use crate::checks::{default_text, internal, invalid_text, items_mut, name, same};
 
 pub(crate) mod clusterrole;
 pub(crate) mod clusterrolebinding;
@@ -109,10 +109,6 @@ fn check_subject(errors: &mut ErrorList, path: &Path<'_>, subject: &Value, names
             }
         }
         "User" | "Group" => {
-            if name.is_empty() {
-                let word = if kind == "User" { "user" } else { "group" };
-                errors.push(Error::invalid(&name_path, name, format!("{word} name cannot be empty")));
-            }
             if group != GROUP {
                 errors.push(Error::not_supported(&path.child("apiGroup"), group, &[GROUP]));
             }
@@ -124,10 +120,7 @@ fn check_subject(errors: &mut ErrorList, path: &Path<'_>, subject: &Value, names
 /// A binding keeps its role: what it grants is decided once, by someone allowed to grant that.
 fn check_role_ref_unchanged(errors: &mut ErrorList, new: &Value, old: &Value) {
     if !same(new.get("roleRef"), old.get("roleRef")) {
-        let shown = go_struct(
-            new.get("roleRef").unwrap_or(&Value::Null),
-            &[("apiGroup", "APIGroup"), ("kind", "Kind"), ("name", "Name")],
-        );
+        let shown = internal(new.get("roleRef"), "io.k8s.api.rbac.v1.RoleRef");
         errors.push(Error::invalid(&Path::new("roleRef"), shown, "cannot change roleRef"));
     }
 }

@@ -35,6 +35,7 @@ fn check_provisioner(errors: &mut ErrorList, path: &Path<'_>, provisioner: &str)
 pub(crate) fn check_driver_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
     if name.is_empty() {
         errors.push(Error::required(path, ""));
+        return;
     }
     if name.len() > DRIVER_NAME_LEN_MAX {
         errors.push(Error::too_long(path, DRIVER_NAME_LEN_MAX));
@@ -49,10 +50,6 @@ fn check_parameters(errors: &mut ErrorList, object: &Value, may_be_empty: bool) 
         errors.push(Error::too_long(&path, PARAMETERS_MAX));
         return;
     }
-    if parameters.is_empty() && !may_be_empty {
-        errors.push(Error::required(&path, "must contain at least one key/value pair"));
-        return;
-    }
     let mut bytes = 0;
     for (key, value) in parameters.iter() {
         if key.is_empty() {
@@ -62,6 +59,9 @@ fn check_parameters(errors: &mut ErrorList, object: &Value, may_be_empty: bool) 
     }
     if bytes > PARAMETERS_BYTES_MAX {
         errors.push(Error::too_long(&path, PARAMETERS_BYTES_MAX));
+    }
+    if parameters.is_empty() && !may_be_empty {
+        errors.push(Error::required(&path, "must contain at least one key/value pair"));
     }
 }
 

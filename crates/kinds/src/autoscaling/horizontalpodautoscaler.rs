@@ -56,12 +56,11 @@ impl Kind for HorizontalPodAutoscaler {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        check(&as_v2(object), 1)
+        check(&as_v2(object), None)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
-        let least = if old.int_at(&["spec", "minReplicas"]) == Some(0) { 0 } else { 1 };
-        check(&as_v2(new), least)
+        check(&as_v2(new), Some(&as_v2(old)))
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> ErrorList {
@@ -183,8 +182,10 @@ fn target(metric: &Value, status: &Value) -> String {
     }
 }
 
-fn check(object: &Value, least: i64) -> ErrorList {
+fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
+    // Who scales to zero may go on doing so.
+    let least = if old.and_then(|old| old.int_at(&["spec", "minReplicas"])) == Some(0) { 0 } else { 1 };
     let spec = Path::new("spec");
     let min = object.int_at(&["spec", "minReplicas"]);
     let max = object.int_at(&["spec", "maxReplicas"]).unwrap_or(0);
@@ -192,8 +193,10 @@ fn check(object: &Value, least: i64) -> ErrorList {
         let why = format!("must be greater than or equal to {least}");
         errors.push(Error::invalid(&spec.child("minReplicas"), min, why));
     }
-    if max < 1 {
-        errors.push(Error::invalid(&spec.child("maxReplicas"), max, "must be greater than 0"));
+    if max == 0 {
+        errors.push(Error::required(&spec.child("maxReplicas"), "must be set and greater than 0"));
+    } else if max < 0 {
+        errors.push(Error::invalid(&spec.child("maxReplicas"), max, "must be greater than or equal to 1"));
     }
     if min.is_some_and(|min| max < min) {
         let why = "must be greater than or equal to `minReplicas`";
@@ -201,11 +204,15 @@ fn check(object: &Value, least: i64) -> ErrorList {
     }
     let nothing = Value::default();
     let target = object.at(&["spec", "scaleTargetRef"]).unwrap_or(&nothing);
-    check_reference(&mut errors, &spec.child("scaleTargetRef"), target);
+    check_reference(&mut errors, &spec.child("scaleTargetRef"), target, target_rule(target, old));
+    let object_rule = match old.map(|old| old.list_at(&["spec", "metrics"])).unwrap_or_default() {
+        old if old.iter().any(|metric| has_bad_object(metric)) => ApiVersion::Any,
+        _ => ApiVersion::GroupOrCore,
+    };
     let metrics = object.list_at(&["spec", "metrics"]);
     let metrics_path = spec.child("metrics");
     for (index, metric) in metrics.iter().enumerate() {
-        check_metric(&mut errors, &metrics_path.index(index), metric);
+        check_metric(&mut errors, &metrics_path.index(index), metric, object_rule);
     }
     let from_outside = |metric: &Value| matches!(metric.str_at(&["type"]), "Object" | "External");
     if min == Some(0) && !metrics.iter().any(from_outside) {
@@ -221,12 +228,60 @@ fn check(object: &Value, least: i64) -> ErrorList {
     errors
 }
 
-fn check_reference(errors: &mut ErrorList, path: &Path<'_>, reference: &Value) {
+/// What the apiVersion of a reference may be.
+#[derive(Clone, Copy, PartialEq)]
+enum ApiVersion {
+    /// As it was.
+    Any,
+    /// Of any group.
+    GroupOrCore,
+    /// Of a group other than core.
+    Group,
+}
+
+impl ApiVersion {
+    fn check(self, api_version: &str) -> Option<String> {
+        if self == Self::Any {
+            return None;
+        }
+        match api_version.matches('/').count() {
+            0 | 1 if self == Self::GroupOrCore => None,
+            0 => Some("apiVersion must specify API group".into()),
+            1 if api_version.starts_with('/') => Some("apiVersion must specify API group".into()),
+            1 => None,
+            _ => Some(format!("unexpected GroupVersion string: {api_version}")),
+        }
+    }
+}
+
+/// An autoscaler may keep a target without a group; of the workloads, only ReplicationControllers are of core.
+fn target_rule(target: &Value, old: Option<&Value>) -> ApiVersion {
+    let is_as_before = |old: &Value| {
+        let path = |field| ["spec", "scaleTargetRef", field];
+        ["apiVersion", "kind"].iter().all(|field| old.str_at(&path(field)) == target.str_at(&[field]))
+    };
+    match old {
+        Some(old) if is_as_before(old) => ApiVersion::Any,
+        _ if target.str_at(&["kind"]) == "ReplicationController" => ApiVersion::GroupOrCore,
+        _ => ApiVersion::Group,
+    }
+}
+
+fn has_bad_object(metric: &Value) -> bool {
+    let object = metric.at(&["object", "describedObject"]).filter(|_| metric.str_at(&["type"]) == "Object");
+    object.is_some_and(|object| ApiVersion::GroupOrCore.check(object.str_at(&["apiVersion"])).is_some())
+}
+
+fn check_reference(errors: &mut ErrorList, path: &Path<'_>, reference: &Value, rule: ApiVersion) {
     for field in ["kind", "name"] {
         let text = required_text(errors, path, reference, field);
         if !text.is_empty() {
             invalid_text(errors, &path.child(field), text, names::path_segment_name(text, false));
         }
+    }
+    let api_version = reference.str_at(&["apiVersion"]);
+    if let Some(why) = rule.check(api_version) {
+        errors.push(Error::invalid(&path.child("apiVersion"), api_version, why));
     }
 }
 
@@ -280,7 +335,7 @@ const SOURCES: [(&str, &str); 5] = [
     ("containerResource", "ContainerResource"),
 ];
 
-fn check_metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value) {
+fn check_metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value, object_rule: ApiVersion) {
     let metric_type = metric.str_at(&["type"]);
     let type_path = path.child("type");
     if metric_type.is_empty() {
@@ -290,7 +345,7 @@ fn check_metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value) {
     let mut present: Vec<&str> = SOURCES.iter().map(|(field, _)| *field).filter(|f| metric.get(f).is_some()).collect();
     if let Some(source) = present.first() {
         let source_path = path.child(source);
-        check_source(errors, &source_path, source, metric.get(source).unwrap_or(&Value::Null));
+        check_source(errors, &source_path, source, metric.get(source).unwrap_or(&Value::Null), object_rule);
     }
     match SOURCES.iter().find(|(_, source_type)| *source_type == metric_type) {
         Some((expected, _)) => {
@@ -314,7 +369,7 @@ fn check_metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value) {
     }
 }
 
-fn check_source(errors: &mut ErrorList, path: &Path<'_>, source: &str, value: &Value) {
+fn check_source(errors: &mut ErrorList, path: &Path<'_>, source: &str, value: &Value, object_rule: ApiVersion) {
     let nothing = Value::default();
     let target = value.get("target").unwrap_or(&nothing);
     let target_path = path.child("target");
@@ -323,7 +378,7 @@ fn check_source(errors: &mut ErrorList, path: &Path<'_>, source: &str, value: &V
         "object" | "external" | "pods" => {
             if source == "object" {
                 let described = value.get("describedObject").unwrap_or(&nothing);
-                check_reference(errors, &path.child("describedObject"), described);
+                check_reference(errors, &path.child("describedObject"), described, object_rule);
             }
             let metric_path = path.child("metric");
             let metric_name = value.str_at(&["metric", "name"]);
@@ -410,7 +465,9 @@ mod tests {
     use crate::checks::tests::{cells, create, defaults, update, update_status};
 
     fn with(spec: &str) -> String {
-        format!(r#"{{"spec":{{"scaleTargetRef":{{"kind":"Deployment","name":"d"}},"maxReplicas":3{spec}}}}}"#)
+        format!(
+            r#"{{"spec":{{"scaleTargetRef":{{"apiVersion":"apps/v1","kind":"Deployment","name":"d"}},"maxReplicas":3{spec}}}}}"#
+        )
     }
 
     #[test]
@@ -452,10 +509,11 @@ mod tests {
             ),
             (
                 r#"{"spec":{"scaleTargetRef":{"kind":"","name":"a/b"},"maxReplicas":0}}"#.to_owned(),
-                "spec.maxReplicas: Invalid value: 0: must be greater than 0\n\
+                "spec.maxReplicas: Required value: must be set and greater than 0\n\
                  spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`\n\
                  spec.scaleTargetRef.kind: Required value\n\
-                 spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'",
+                 spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'\n\
+                 spec.scaleTargetRef.apiVersion: Invalid value: \"\": apiVersion must specify API group",
             ),
         ] {
             create(&HorizontalPodAutoscaler, &object, expect);

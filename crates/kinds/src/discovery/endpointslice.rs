@@ -65,11 +65,10 @@ impl Kind for EndpointSlice {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
-        if new.str_at(&["addressType"]) == "FQDN" {
+        if old.is_none() && new.str_at(&["addressType"]) == "FQDN" {
             warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
-            return warnings;
         }
         // Slices of our own controllers hold addresses that were mended on the way.
         let manager = map(new, &["metadata", "labels"]).get(MANAGED_BY).and_then(Value::as_str);
@@ -141,20 +140,19 @@ fn check(object: &Value, old: Option<&Value>) -> ErrorList {
         "IPv4" | "IPv6" | "FQDN" => {}
         _ => errors.push(Error::not_supported(&path, address_type, &["FQDN", "IPv4", "IPv6"])),
     }
-    check_endpoints(&mut errors, object.list_at(&["endpoints"]), address_type, old);
     check_ports(&mut errors, object.list_at(&["ports"]));
+    // Endpoints that are as they were are good as they are.
+    if old.is_none_or(|old| !same(object.get("endpoints"), old.get("endpoints"))) {
+        check_endpoints(&mut errors, object.list_at(&["endpoints"]), address_type);
+    }
     errors
 }
 
-fn check_endpoints(errors: &mut ErrorList, endpoints: &[Value], address_type: &str, old: Option<&Value>) {
+fn check_endpoints(errors: &mut ErrorList, endpoints: &[Value], address_type: &str) {
     let path = Path::new("endpoints");
     if endpoints.len() > ENDPOINTS_MAX {
         errors.push(Error::too_many(&path, endpoints.len(), ENDPOINTS_MAX));
         return;
-    }
-    let mut known: HashSet<&str> = HashSet::new();
-    for endpoint in old.map(|old| old.list_at(&["endpoints"])).unwrap_or_default() {
-        known.extend(endpoint.list_at(&["addresses"]).iter().filter_map(Value::as_str));
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
         let path = path.index(index);
@@ -166,7 +164,7 @@ fn check_endpoints(errors: &mut ErrorList, endpoints: &[Value], address_type: &s
             errors.push(Error::too_many(&addresses_path, addresses.len(), ADDRESSES_MAX));
         }
         for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-            check_address(errors, &addresses_path.index(index), address, address_type, known.contains(address));
+            check_address(errors, &addresses_path, index, address, address_type);
         }
         if let Some(node) = endpoint.get("nodeName").and_then(Value::as_str) {
             invalid_text(errors, &path.child("nodeName"), node, names::dns1123_subdomain(node, false));
@@ -186,18 +184,20 @@ fn check_endpoints(errors: &mut ErrorList, endpoints: &[Value], address_type: &s
     }
 }
 
-fn check_address(errors: &mut ErrorList, path: &Path<'_>, address: &str, address_type: &str, is_known: bool) {
+fn check_address(errors: &mut ErrorList, list: &Path<'_>, index: usize, address: &str, address_type: &str) {
+    let path = &list.index(index);
     match address_type {
         "IPv4" | "IPv6" => {
-            let known: &[&str] = if is_known { &[address] } else { &[] };
-            let wrong = ip::validate_legacy(path, address, known);
+            let is_v4 = address_type == "IPv4";
+            let wrong = if is_v4 { ip::validate_legacy(path, address, &[]) } else { ip::validate(path, address) };
             if !wrong.is_empty() {
                 errors.extend(wrong);
                 return;
             }
             let Some(parsed) = ip::parse(address) else { return };
-            if parsed.addr.is_ipv4() != (address_type == "IPv4") {
-                errors.push(Error::invalid(path, address, format!("must be an {address_type} address")));
+            if parsed.addr.is_ipv4() != is_v4 {
+                // Upstream blames the whole list.
+                errors.push(Error::invalid(list, address, format!("must be an {address_type} address")));
             }
             check_not_special(errors, path, address, parsed.addr);
         }
@@ -230,16 +230,18 @@ pub(crate) fn check_not_special(errors: &mut ErrorList, path: &Path<'_>, text: &
 }
 
 fn check_hints(errors: &mut ErrorList, path: &Path<'_>, hints: &Value) {
-    check_hint(errors, &path.child("forZones"), hints.list_at(&["forZones"]), names::label_value);
-    check_hint(errors, &path.child("forNodes"), hints.list_at(&["forNodes"]), |name| {
-        names::dns1123_subdomain(name, false)
-    });
+    let zones = hints.list_at(&["forZones"]);
+    if check_hint(errors, &path.child("forZones"), zones, names::label_value) {
+        let check_name = |name: &str| names::dns1123_subdomain(name, false);
+        check_hint(errors, &path.child("forNodes"), hints.list_at(&["forNodes"]), check_name);
+    }
 }
 
-fn check_hint(errors: &mut ErrorList, path: &Path<'_>, hints: &[Value], check: impl Fn(&str) -> Vec<String>) {
+/// Whether the list was short enough to be checked.
+fn check_hint(errors: &mut ErrorList, path: &Path<'_>, hints: &[Value], check: impl Fn(&str) -> Vec<String>) -> bool {
     if hints.len() > HINTS_MAX {
         errors.push(Error::too_many(path, hints.len(), HINTS_MAX));
-        return;
+        return false;
     }
     let mut seen = HashSet::new();
     for (index, hint) in hints.iter().enumerate() {
@@ -251,6 +253,7 @@ fn check_hint(errors: &mut ErrorList, path: &Path<'_>, hints: &[Value], check: i
         }
         invalid_text(errors, &path, name, check(name));
     }
+    true
 }
 
 fn check_ports(errors: &mut ErrorList, ports: &[Value]) {
@@ -330,17 +333,19 @@ mod tests {
                 "10.0.0.1",
                 "addressType: Unsupported value: \"IP\": supported values: \"FQDN\", \"IPv4\", \"IPv6\"",
             ),
-            (
-                "IPv4",
-                "2001:db8::1",
-                "endpoints[0].addresses[0]: Invalid value: \"2001:db8::1\": must be an IPv4 address",
-            ),
-            ("IPv6", "10.0.0.1", "endpoints[0].addresses[0]: Invalid value: \"10.0.0.1\": must be an IPv6 address"),
+            ("IPv4", "2001:db8::1", "endpoints[0].addresses: Invalid value: \"2001:db8::1\": must be an IPv4 address"),
+            ("IPv6", "10.0.0.1", "endpoints[0].addresses: Invalid value: \"10.0.0.1\": must be an IPv6 address"),
             (
                 "IPv4",
                 "10.0.0",
                 "endpoints[0].addresses[0]: Invalid value: \"10.0.0\": must be a valid IP address, (e.g. 10.9.8.7 or \
                  2001:db8::ffff)",
+            ),
+            (
+                "IPv6",
+                "2001:db8:0::1",
+                "endpoints[0].addresses[0]: Invalid value: \"2001:db8:0::1\": must be in canonical form \
+                 (\"2001:db8::1\")",
             ),
             (
                 "IPv4",

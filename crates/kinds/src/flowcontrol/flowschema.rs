@@ -5,7 +5,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
 use crate::Kind;
-use crate::checks::{invalid_text, name, supported, text, text_or, texts};
+use crate::checks::{internal, invalid_text, name, supported, text, text_or, texts};
 
 const PRECEDENCE_MAX: i64 = 10_000;
 const PRECEDENCE_DEFAULT: i64 = 1000;
@@ -36,7 +36,8 @@ impl Kind for FlowSchema {
             && !matches!(method.str_at(&["type"]), "ByNamespace" | "ByUser")
         {
             let path = spec.child("distinguisherMethod");
-            errors.push(Error::not_supported(&path.child("type"), method.clone(), &["ByNamespace", "ByUser"]));
+            let shown = internal(Some(method), "io.k8s.api.flowcontrol.v1.FlowDistinguisherMethod");
+            errors.push(Error::not_supported(&path.child("type"), shown, &["ByNamespace", "ByUser"]));
         }
         let level = object.str_at(&["spec", "priorityLevelConfiguration", "name"]);
         let level_path = spec.child("priorityLevelConfiguration");
@@ -49,7 +50,7 @@ impl Kind for FlowSchema {
         for (index, rule) in object.list_at(&["spec", "rules"]).iter().enumerate() {
             check_rule(&mut errors, &rules.index(index), rule);
         }
-        super::check_mandatory(&mut errors, object, mandatory);
+        super::check_mandatory(&mut errors, object, "io.k8s.api.flowcontrol.v1.FlowSchemaSpec", mandatory);
         super::check_conditions(&mut errors, object);
         errors
     }
@@ -286,7 +287,7 @@ mod tests {
             ),
             (
                 r#","distinguisherMethod":{"type":"Odd"}"#,
-                "spec.distinguisherMethod.type: Unsupported value: {\"type\":\"Odd\"}: supported values: \
+                "spec.distinguisherMethod.type: Unsupported value: {\"Type\":\"Odd\"}: supported values: \
                  \"ByNamespace\", \"ByUser\"",
             ),
         ] {

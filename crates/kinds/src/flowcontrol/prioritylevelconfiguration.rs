@@ -4,11 +4,14 @@ use api_schema::Value;
 use api_semantics::field::{Error, ErrorList, Path};
 
 use crate::Kind;
-use crate::checks::{default_field, name, text};
+use crate::checks::{default_field, internal, map, name, same, text};
 
 const QUEUES_MAX: i64 = 10_000_000;
 /// How many bits of a hash shuffle sharding may consume.
 const HASH_BITS_MAX: i64 = 60;
+
+const SPEC: &str = "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec";
+const PRESERVE_ZERO: &str = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
 
 pub(crate) struct PriorityLevelConfiguration;
 
@@ -42,11 +45,15 @@ impl Kind for PriorityLevelConfiguration {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
+        if map(object, &["metadata", "annotations"]).contains_key(PRESERVE_ZERO) {
+            let why = format!("annotation '{PRESERVE_ZERO}' is forbidden");
+            errors.push(Error::forbidden(&Path::new("metadata.annotations"), why));
+        }
         let spec = Path::new("spec");
         let level_type = object.str_at(&["spec", "type"]);
         let is_exempt = object.str_at(&["metadata", "name"]) == "exempt";
         if is_exempt != (level_type == "Exempt") {
-            let why = "type must be 'Exempt' if and only if `name` is 'exempt'";
+            let why = "must be 'Exempt' if and only if `name` is 'exempt'";
             errors.push(Error::invalid(&spec.child("type"), level_type, why));
         }
         let (limited, exempt) = (object.at(&["spec", "limited"]), object.at(&["spec", "exempt"]));
@@ -58,6 +65,7 @@ impl Kind for PriorityLevelConfiguration {
                 }
                 if let Some(exempt) = exempt {
                     check_shares(&mut errors, &exempt_path, exempt);
+                    check_lendable(&mut errors, &exempt_path, exempt);
                 }
             }
             "Limited" => {
@@ -71,7 +79,7 @@ impl Kind for PriorityLevelConfiguration {
             }
             _ => errors.push(Error::not_supported(&spec.child("type"), level_type, &["Exempt", "Limited"])),
         }
-        super::check_mandatory(&mut errors, object, mandatory);
+        check_mandatory(&mut errors, object);
         super::check_conditions(&mut errors, object);
         errors
     }
@@ -101,6 +109,23 @@ impl Kind for PriorityLevelConfiguration {
     }
 }
 
+fn check_mandatory(errors: &mut ErrorList, object: &Value) {
+    if object.str_at(&["metadata", "name"]) != "exempt" {
+        return super::check_mandatory(errors, object, SPEC, mandatory);
+    }
+    // Administrators may say how much of the server the exempt level takes away from the others.
+    let without_shares = |spec: Option<&Value>| {
+        let mut spec = spec.cloned().unwrap_or_default();
+        spec.remove(&["exempt"]);
+        spec
+    };
+    let (spec, fixed) = (object.get("spec"), mandatory("exempt"));
+    if !same(Some(&without_shares(spec)), Some(&without_shares(fixed.as_ref()))) {
+        let why = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value";
+        errors.push(Error::invalid(&Path::new("spec"), internal(spec, SPEC), why));
+    }
+}
+
 /// The specs of the levels that must be as they are.
 fn mandatory(name: &str) -> Option<Value> {
     let shares = |shares: i64| Value::from([("nominalConcurrencyShares", shares), ("lendablePercent", 0)]);
@@ -120,6 +145,9 @@ fn check_shares(errors: &mut ErrorList, path: &Path<'_>, level: &Value) {
         let why = "must be a non-negative integer";
         errors.push(Error::invalid(&path.child("nominalConcurrencyShares"), shares, why));
     }
+}
+
+fn check_lendable(errors: &mut ErrorList, path: &Path<'_>, level: &Value) {
     if let Some(percent) = level.int_at(&["lendablePercent"]).filter(|percent| !(0..=100).contains(percent)) {
         errors.push(Error::invalid(&path.child("lendablePercent"), percent, "must be between 0 and 100, inclusive"));
     }
@@ -146,6 +174,7 @@ fn check_limited(errors: &mut ErrorList, path: &Path<'_>, limited: &Value) {
         },
         other => errors.push(Error::not_supported(&response.child("type"), other, &["Queue", "Reject"])),
     }
+    check_lendable(errors, path, limited);
     if let Some(percent) = limited.int_at(&["borrowingLimitPercent"]).filter(|percent| *percent < 0) {
         let why = "if specified, must be a non-negative integer";
         errors.push(Error::invalid(&path.child("borrowingLimitPercent"), percent, why));
@@ -204,10 +233,20 @@ mod tests {
         for (name, spec, expect) in [
             ("a", r#"{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}}}"#, ""),
             ("exempt", r#"{"type":"Exempt","exempt":{}}"#, ""),
+            ("exempt", r#"{"type":"Exempt","exempt":{"nominalConcurrencyShares":7}}"#, ""),
+            (
+                "exempt",
+                r#"{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}}}"#,
+                "spec.type: Invalid value: \"Limited\": must be 'Exempt' if and only if `name` is 'exempt'\n\
+                 spec: Invalid value: {\"Type\":\"Limited\",\"Limited\":{\"NominalConcurrencyShares\":30,\
+                 \"LimitResponse\":{\"Type\":\"Reject\",\"Queuing\":null},\"LendablePercent\":0,\
+                 \"BorrowingLimitPercent\":null},\"Exempt\":null}: spec of 'exempt' except the 'spec.exempt' field \
+                 must equal the fixed value",
+            ),
             (
                 "a",
                 r#"{"type":"Exempt","limited":{"limitResponse":{"type":"Reject"}}}"#,
-                "spec.type: Invalid value: \"Exempt\": type must be 'Exempt' if and only if `name` is 'exempt'\n\
+                "spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'\n\
                  spec.limited: Forbidden: must be nil if the type is not Limited",
             ),
             ("a", r#"{"type":"Limited"}"#, "spec.limited: Required value: must not be empty when type is Limited"),
@@ -216,9 +255,9 @@ mod tests {
                 r#"{"type":"Limited","limited":{"nominalConcurrencyShares":-1,"lendablePercent":101,
                     "borrowingLimitPercent":-1,"limitResponse":{"type":"Queue"}}}"#,
                 "spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer\n\
-                 spec.limited.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive\n\
                  spec.limited.limitResponse.queuing: Required value: must not be empty if limited.limitResponse.type is \
                  Limited\n\
+                 spec.limited.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive\n\
                  spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer",
             ),
             (
@@ -244,8 +283,9 @@ mod tests {
         create(
             &PriorityLevelConfiguration,
             &of("catch-all", &catch_all(6)),
-            "spec: Invalid value: {\"limited\":{\"lendablePercent\":0,\"limitResponse\":{\"type\":\"Reject\"},\
-             \"nominalConcurrencyShares\":6},\"type\":\"Limited\"}: spec of 'catch-all' must equal the fixed value",
+            "spec: Invalid value: {\"Type\":\"Limited\",\"Limited\":{\"NominalConcurrencyShares\":6,\"LimitResponse\":\
+             {\"Type\":\"Reject\",\"Queuing\":null},\"LendablePercent\":0,\"BorrowingLimitPercent\":null},\"Exempt\":\
+             null}: spec of 'catch-all' must equal the fixed value",
         );
     }
 
@@ -256,7 +296,7 @@ mod tests {
             "{}",
             r#"{"status":{"conditions":[{"type":"A"},{"type":"A"},{}]}}"#,
             "status.conditions[1].type: Duplicate value: \"A\"\n\
-             status.conditions[2].type: Required value: must not be empty",
+             status.conditions[2].type: Required value",
         );
     }
 

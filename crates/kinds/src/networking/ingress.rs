@@ -262,7 +262,7 @@ fn check_service(errors: &mut ErrorList, path: &Path<'_>, service: &Value) {
     let service_path = path.child("service");
     let name = required_text(errors, &service_path, service, "name");
     if !name.is_empty() {
-        invalid_text(errors, &service_path.child("name"), name, names::dns1035_label(name, false));
+        invalid_text(errors, &service_path.child("name"), name, names::dns1123_label(name, false));
     }
     let port_path = service_path.child("port");
     let (port_name, port) = (service.str_at(&["port", "name"]), service.int_at(&["port", "number"]).unwrap_or(0));

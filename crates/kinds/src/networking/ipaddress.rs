@@ -5,7 +5,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::{ip, names};
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, name, required_text};
+use crate::checks::{internal, invalid_text, name, required_text, same};
 
 pub(crate) struct IpAddress;
 
@@ -46,7 +46,10 @@ impl Kind for IpAddress {
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let parent = ["spec", "parentRef"];
-        immutable(&mut errors, &Path::new("spec.parentRef"), new.at(&parent), old.at(&parent));
+        if !same(new.at(&parent), old.at(&parent)) {
+            let shown = internal(new.at(&parent), "io.k8s.api.networking.v1.ParentReference");
+            errors.push(Error::invalid(&Path::new("spec.parentRef"), shown, names::IMMUTABLE));
+        }
         errors
     }
 
@@ -113,7 +116,8 @@ mod tests {
             &IpAddress,
             &old,
             &new,
-            "spec.parentRef: Invalid value: {\"name\":\"t\",\"resource\":\"services\"}: field is immutable",
+            "spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"\",\"Name\":\"t\"}: \
+             field is immutable",
         );
     }
 

@@ -131,7 +131,8 @@ fn check_port(errors: &mut ErrorList, path: &Path<'_>, port: &Value) {
             check(errors, &port_path, *number);
             if let Some(end) = end {
                 if end < *number {
-                    errors.push(Error::invalid(&end_path, end, "must be greater than or equal to `port`"));
+                    // Upstream shows the other end of the range here.
+                    errors.push(Error::invalid(&end_path, *number, "must be greater than or equal to `port`"));
                 }
                 check(errors, &end_path, end);
             }
@@ -223,7 +224,7 @@ mod tests {
             ),
             (
                 r#"{"port":80,"endPort":79}"#,
-                "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`",
+                "spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`",
             ),
             (
                 r#"{"port":"http","endPort":79}"#,

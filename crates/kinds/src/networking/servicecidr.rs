@@ -5,7 +5,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::{ip, names};
 
 use crate::Kind;
-use crate::checks::{go_struct, name, texts};
+use crate::checks::{internal, name, texts};
 
 pub(crate) struct ServiceCidr;
 
@@ -36,7 +36,7 @@ impl Kind for ServiceCidr {
                 }
             }
             _ => {
-                let spec = go_struct(object.get("spec").unwrap_or(&Value::Null), &[("cidrs", "CIDRs")]);
+                let spec = internal(object.get("spec"), "io.k8s.api.networking.v1.ServiceCIDRSpec");
                 errors.push(Error::invalid(&path, spec, "may only hold up to 2 values"));
             }
         }
@@ -65,6 +65,10 @@ impl Kind for ServiceCidr {
             }
         }
         errors
+    }
+
+    fn has_generation(&self) -> bool {
+        false
     }
 
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {

@@ -8,7 +8,7 @@ use api_semantics::quantity::Quantity;
 use api_semantics::{names, selector};
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, map, name, supported, text};
+use crate::checks::{immutable, internal, invalid_text, map, name, supported, text};
 
 pub(crate) struct RuntimeClass;
 
@@ -24,7 +24,11 @@ impl Kind for RuntimeClass {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let handler = object.str_at(&["handler"]);
-        invalid_text(&mut errors, &Path::new("handler"), handler, names::dns1123_label(handler, false));
+        if handler.is_empty() {
+            errors.push(Error::required(&Path::new("handler"), ""));
+        } else {
+            invalid_text(&mut errors, &Path::new("handler"), handler, names::dns1123_label(handler, false));
+        }
         // Upstream checks the overhead as if it were the limits of a container, and says so in its paths.
         let limits = Path::new("overhead.limits");
         for (resource, quantity) in map(object, &["overhead", "podFixed"]).iter() {
@@ -74,11 +78,9 @@ fn check_resource(errors: &mut ErrorList, path: &Path<'_>, resource: &str, quant
 }
 
 fn check_tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &[Value]) {
-    // Upstream names the list twice in the paths of most checks.
-    let inner = path.child("tolerations");
     let mut seen = HashSet::new();
     for (index, toleration) in tolerations.iter().enumerate() {
-        let item = inner.index(index);
+        let item = path.index(index);
         let part = |field: &str| toleration.str_at(&[field]);
         let (key, operator, value, effect) = (part("key"), part("operator"), part("value"), part("effect"));
         if key.is_empty() {
@@ -113,7 +115,8 @@ fn check_tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &[Val
             supported(errors, &item.child("effect"), effect, &effects);
         }
         if !seen.insert((key, operator, value, effect)) {
-            errors.push(Error::duplicate(&path.index(index), toleration.clone()));
+            let shown = internal(Some(toleration), "io.k8s.api.core.v1.Toleration");
+            errors.push(Error::duplicate(&item, shown));
         }
     }
 }
@@ -155,19 +158,23 @@ mod tests {
             (r#"{"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":5}"#, ""),
             (
                 r#"{"operator":"Equal"}"#,
-                "scheduling.tolerations.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when \
+                "scheduling.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when \
                  `key` is empty, which means \"match all values and all keys\"",
             ),
             (
                 r#"{"key":"a","tolerationSeconds":5,"operator":"Odd","effect":"No"}"#,
-                "scheduling.tolerations.tolerations[0].effect: Invalid value: \"No\": effect must be 'NoExecute' when \
+                "scheduling.tolerations[0].effect: Invalid value: \"No\": effect must be 'NoExecute' when \
                  `tolerationSeconds` is set\n\
-                 scheduling.tolerations.tolerations[0].operator: Unsupported value: \"Odd\": supported values: \
+                 scheduling.tolerations[0].operator: Unsupported value: \"Odd\": supported values: \
                  \"Equal\", \"Exists\"\n\
-                 scheduling.tolerations.tolerations[0].effect: Unsupported value: \"No\": supported values: \
+                 scheduling.tolerations[0].effect: Unsupported value: \"No\": supported values: \
                  \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
             ),
-            (r#"{"key":"a"},{"key":"a"}"#, "scheduling.tolerations[1]: Duplicate value: {\"key\":\"a\"}"),
+            (
+                r#"{"key":"a"},{"key":"a"}"#,
+                "scheduling.tolerations[1]: Duplicate value: {\"Key\":\"a\",\"Operator\":\"\",\"Value\":\"\",\
+                 \"Effect\":\"\",\"TolerationSeconds\":null}",
+            ),
         ] {
             create(
                 &RuntimeClass,

@@ -8,7 +8,7 @@ use api_semantics::selector::{self, Leniency};
 use api_semantics::{int_or_string, names};
 
 use crate::Kind;
-use crate::checks::{go_struct, invalid_text, name, not_negative, supported};
+use crate::checks::{internal, invalid_text, name, not_negative, supported};
 
 const REASON_LEN_MAX: usize = 1024;
 const MESSAGE_LEN_MAX: usize = 32 * 1024;
@@ -68,13 +68,7 @@ fn check(object: &Value, lenient: Leniency) -> ErrorList {
     let spec = Path::new("spec");
     let bounds = ["minAvailable", "maxUnavailable"].map(|field| (field, object.at(&["spec", field])));
     if bounds.iter().all(|(_, bound)| bound.is_some()) {
-        let names = [
-            ("minAvailable", "MinAvailable"),
-            ("selector", "Selector"),
-            ("maxUnavailable", "MaxUnavailable"),
-            ("unhealthyPodEvictionPolicy", "UnhealthyPodEvictionPolicy"),
-        ];
-        let shown = go_struct(object.get("spec").unwrap_or(&Value::Null), &names);
+        let shown = internal(object.get("spec"), "io.k8s.api.policy.v1.PodDisruptionBudgetSpec");
         errors.push(Error::invalid(&spec, shown, "minAvailable and maxUnavailable cannot be both set"));
     }
     for (field, bound) in bounds {
@@ -100,18 +94,10 @@ pub(crate) fn check_conditions(errors: &mut ErrorList, path: &Path<'_>, conditio
         let (condition_type, status) = (condition.str_at(&["type"]), condition.str_at(&["status"]));
         let (reason, message) = (condition.str_at(&["reason"]), condition.str_at(&["message"]));
         if !seen.insert(condition_type) {
-            errors.push(Error::duplicate(&path, condition_type));
+            errors.push(Error::duplicate(&path.child("type"), condition_type));
         }
-        if condition_type.is_empty() {
-            errors.push(Error::required(&path.child("type"), "is required"));
-        } else {
-            invalid_text(errors, &path.child("type"), condition_type, names::qualified_name(condition_type));
-        }
-        if status.is_empty() {
-            errors.push(Error::required(&path.child("status"), ""));
-        } else {
-            supported(errors, &path.child("status"), status, &["False", "True", "Unknown"]);
-        }
+        invalid_text(errors, &path.child("type"), condition_type, names::qualified_name(condition_type));
+        supported(errors, &path.child("status"), status, &["False", "True", "Unknown"]);
         if let Some(generation) = condition.int_at(&["observedGeneration"]).filter(|generation| *generation < 0) {
             let why = "must be greater than or equal to zero";
             errors.push(Error::invalid(&path.child("observedGeneration"), generation, why));
@@ -179,8 +165,9 @@ mod tests {
                     {"type":"A","status":"","reason":"","observedGeneration":-1}]}"#,
                 "status.conditions[0].status: Unsupported value: \"Odd\": supported values: \"False\", \"True\", \
                  \"Unknown\"\n\
-                 status.conditions[1]: Duplicate value: \"A\"\n\
-                 status.conditions[1].status: Required value\n\
+                 status.conditions[1].type: Duplicate value: \"A\"\n\
+                 status.conditions[1].status: Unsupported value: \"\": supported values: \"False\", \"True\", \
+                 \"Unknown\"\n\
                  status.conditions[1].observedGeneration: Invalid value: -1: must be greater than or equal to zero\n\
                  status.conditions[1].lastTransitionTime: Required value\n\
                  status.conditions[1].reason: Required value",

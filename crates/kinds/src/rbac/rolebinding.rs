@@ -91,11 +91,7 @@ mod tests {
         for (subject, expect) in [
             (r#"{"kind":"ServiceAccount","name":"s"}"#, ""),
             (r#"{"kind":"User","name":"system:x/y"}"#, ""),
-            (
-                r#"{"kind":"User","name":""}"#,
-                "subjects[0].name: Required value\n\
-                 subjects[0].name: Invalid value: \"\": user name cannot be empty",
-            ),
+            (r#"{"kind":"User","name":""}"#, "subjects[0].name: Required value"),
             (
                 r#"{"kind":"Group","name":"g","apiGroup":"v1"}"#,
                 "subjects[0].apiGroup: Unsupported value: \"v1\": supported values: \"rbac.authorization.k8s.io\"",

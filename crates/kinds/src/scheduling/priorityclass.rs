@@ -60,7 +60,7 @@ impl Kind for PriorityClass {
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         if new.int_at(&["value"]).unwrap_or(0) != old.int_at(&["value"]).unwrap_or(0) {
-            errors.push(Error::forbidden(&Path::new("Value"), "may not be changed in an update."));
+            errors.push(Error::forbidden(&Path::new("value"), "may not be changed in an update."));
         }
         let policy = "preemptionPolicy";
         immutable(&mut errors, &Path::new(policy), new.get(policy), old.get(policy));
@@ -142,7 +142,7 @@ mod tests {
             &PriorityClass,
             &old,
             &of("a", r#","value":2,"preemptionPolicy":"Never""#),
-            "Value: Forbidden: may not be changed in an update.\n\
+            "value: Forbidden: may not be changed in an update.\n\
              preemptionPolicy: Invalid value: \"Never\": field is immutable",
         );
         let mut created = json(&old);

@@ -12,6 +12,9 @@ const TOKEN_SECONDS_MIN: i64 = 600;
 const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 const UPDATE_PERIOD_SECONDS_MIN: i64 = 10;
 
+/// A field whose feature (VolumeLimitScaling) is off: upstream drops what clients set there.
+const ALPHA: &str = "preventPodSchedulingIfMissing";
+
 pub(crate) struct CsiDriver;
 
 impl Kind for CsiDriver {
@@ -34,10 +37,16 @@ impl Kind for CsiDriver {
         }
     }
 
-    /// The generation counts what the kubelet must learn of.
+    fn prepare_create(&self, object: &mut Value) {
+        object.remove(&["spec", ALPHA]);
+    }
+
+    /// The generation counts changes from none: a new driver has no generation yet.
     fn prepare_update(&self, new: &mut Value, old: &Value) {
-        let fields = ["tokenRequests", "requiresRepublish", "seLinuxMount"];
-        if fields.iter().any(|field| !same(new.at(&["spec", field]), old.at(&["spec", field]))) {
+        if old.at(&["spec", ALPHA]).is_none() {
+            new.remove(&["spec", ALPHA]);
+        }
+        if !same(new.get("spec"), old.get("spec")) {
             let generation = old.int_at(&["metadata", "generation"]).unwrap_or(0) + 1;
             new.set(&["metadata", "generation"], generation);
         }
@@ -69,7 +78,26 @@ impl Kind for CsiDriver {
             let why = format!("must be greater than or equal to {UPDATE_PERIOD_SECONDS_MIN} seconds");
             errors.push(Error::invalid(&spec.child(period), seconds, why));
         }
+        if let Some(flag) = object.at(&["spec", "serviceAccountTokenInSecrets"])
+            && object.list_at(&["spec", "tokenRequests"]).is_empty()
+        {
+            let path = spec.child("serviceAccountTokenInSecrets");
+            let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+            errors.push(Error::invalid(&path, flag.clone(), why));
+        }
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let requests = ["spec", "tokenRequests"];
+        let is_new = old.is_none_or(|old| !same(new.at(&requests), old.at(&requests)));
+        let is_said = new.at(&["spec", "serviceAccountTokenInSecrets"]).is_some();
+        if is_new && !is_said && !new.list_at(&requests).is_empty() {
+            let why = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+                       prevent possible logging of tokens in volume attributes";
+            return vec![why.to_owned()];
+        }
+        Vec::new()
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
@@ -168,6 +196,11 @@ mod tests {
                  spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 9: must be greater than or equal to 10 seconds",
             ),
             (
+                r#"{"serviceAccountTokenInSecrets":true}"#,
+                "spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no \
+                 tokenRequests are specified",
+            ),
+            (
                 r#"{"tokenRequests":[{"audience":"a","expirationSeconds":1},{"audience":"a"},
                     {"audience":"b","expirationSeconds":4294967297}]}"#,
                 "spec.tokenRequests[0].expirationSeconds: Invalid value: 1: may not specify a duration less than 10 \
@@ -194,11 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_counts_what_kubelets_must_know() {
+    fn the_generation_counts_changes_from_none() {
         let old = json(r#"{"metadata":{},"spec":{}}"#);
         for (new, expect) in [
-            (r#"{"metadata":{},"spec":{"podInfoOnMount":true}}"#, None),
-            (r#"{"metadata":{},"spec":{"requiresRepublish":true}}"#, Some(1)),
+            (r#"{"metadata":{},"spec":{}}"#, None),
+            (r#"{"metadata":{},"spec":{"podInfoOnMount":true}}"#, Some(1)),
+            (r#"{"metadata":{},"spec":{"preventPodSchedulingIfMissing":true}}"#, None),
         ] {
             let mut new = json(new);
             CsiDriver.prepare_update(&mut new, &old);

@@ -7,7 +7,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
 use crate::Kind;
-use crate::checks::{invalid_text, name, not_negative, same, texts};
+use crate::checks::{internal, invalid_text, name, not_negative, same, texts};
 
 const NODE_ID_LEN_MAX: usize = 256;
 
@@ -63,7 +63,10 @@ impl Kind for CsiNode {
         for old in old.list_at(&["spec", "drivers"]) {
             for new in new.list_at(&["spec", "drivers"]).iter().filter(|new| new.get("name") == old.get("name")) {
                 if ["nodeID", "topologyKeys"].iter().any(|field| !same(new.get(field), old.get(field))) {
-                    errors.push(Error::invalid(&Path::new("CSINodeDriver"), new.clone(), names::IMMUTABLE));
+                    let mut shown = new.clone();
+                    shown.remove(&["allocatable"]);
+                    let shown = internal(Some(&shown), "io.k8s.api.storage.v1.CSINodeDriver");
+                    errors.push(Error::invalid(&Path::new("spec.drivers"), shown, names::IMMUTABLE));
                 }
             }
         }
@@ -100,10 +103,6 @@ mod tests {
             (
                 r#"{"name":"","nodeID":"","allocatable":{"count":-1}}"#,
                 "spec.drivers[0].name: Required value\n\
-                 spec.drivers[0].name: Invalid value: \"\": a lowercase RFC 1123 subdomain must consist of lower case \
-                 alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
-                 'example.com', regex used for validation is \
-                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')\n\
                  spec.drivers[0].nodeID: Required value\n\
                  spec.drivers[0].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
             ),
@@ -129,7 +128,8 @@ mod tests {
             &CsiNode,
             &old,
             &of(r#"{"name":"a","nodeID":"m"}"#),
-            "CSINodeDriver: Invalid value: {\"name\":\"a\",\"nodeID\":\"m\"}: field is immutable",
+            "spec.drivers: Invalid value: {\"Name\":\"a\",\"NodeID\":\"m\",\"TopologyKeys\":null,\"Allocatable\":null}: \
+             field is immutable",
         );
     }
 

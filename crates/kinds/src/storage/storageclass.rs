@@ -1,10 +1,10 @@
 //! StorageClass: how volumes are made for those who ask for this class.
 
 use api_schema::Value;
-use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::field::{ErrorList, Path};
 
 use crate::Kind;
-use crate::checks::{default_field, immutable, map, same, supported, text, text_or};
+use crate::checks::{default_field, immutable, map, supported, text, text_or};
 
 pub(crate) struct StorageClass;
 
@@ -40,13 +40,9 @@ impl Kind for StorageClass {
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(new);
-        for field in ["parameters", "provisioner", "reclaimPolicy"] {
-            if !same(new.get(field), old.get(field)) {
-                errors.push(Error::forbidden(&Path::new(field), format!("updates to {field} are forbidden.")));
-            }
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            immutable(&mut errors, &Path::new(field), new.get(field), old.get(field));
         }
-        let mode = "volumeBindingMode";
-        immutable(&mut errors, &Path::new(mode), new.get(mode), old.get(mode));
         errors
     }
 
@@ -117,9 +113,9 @@ mod tests {
             r#"{"provisioner":"a"}"#,
             r#"{"provisioner":"b","parameters":{"c":"d"},"reclaimPolicy":"Retain",
                 "volumeBindingMode":"WaitForFirstConsumer"}"#,
-            "parameters: Forbidden: updates to parameters are forbidden.\n\
-             provisioner: Forbidden: updates to provisioner are forbidden.\n\
-             reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.\n\
+            "parameters: Invalid value: {\"c\":\"d\"}: field is immutable\n\
+             provisioner: Invalid value: \"b\": field is immutable\n\
+             reclaimPolicy: Invalid value: \"Retain\": field is immutable\n\
              volumeBindingMode: Invalid value: \"WaitForFirstConsumer\": field is immutable",
         );
     }

@@ -5,7 +5,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, map, name, text};
+use crate::checks::{internal, invalid_text, map, name, same, text};
 
 const METADATA_BYTES_MAX: usize = 256 * 1024;
 const MESSAGE_LEN_MAX: usize = 1024;
@@ -22,19 +22,15 @@ impl Kind for VolumeAttachment {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = check(object);
-        super::check_driver_name(&mut errors, &Path::new("spec.attacher"), object.str_at(&["spec", "attacher"]));
-        let volume = ["spec", "source", "persistentVolumeName"];
-        if let Some(volume) = object.at(&volume).and_then(Value::as_str) {
-            let wrong = names::dns1123_subdomain(volume, false);
-            invalid_text(&mut errors, &Path::new("spec.source.persistentVolumeName"), volume, wrong);
-        }
-        errors
+        check(object)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
         let mut errors = check(new);
-        immutable(&mut errors, &Path::new("spec"), new.get("spec"), old.get("spec"));
+        if !same(new.get("spec"), old.get("spec")) {
+            let shown = internal(new.get("spec"), "io.k8s.api.storage.v1.VolumeAttachmentSpec");
+            errors.push(Error::invalid(&Path::new("spec"), shown, names::IMMUTABLE));
+        }
         errors
     }
 
@@ -65,9 +61,7 @@ impl Kind for VolumeAttachment {
 fn check(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec = Path::new("spec");
-    if object.str_at(&["spec", "attacher"]).is_empty() {
-        errors.push(Error::required(&spec.child("attacher"), ""));
-    }
+    super::check_driver_name(&mut errors, &spec.child("attacher"), object.str_at(&["spec", "attacher"]));
     let source = spec.child("source");
     let volume = object.at(&["spec", "source", "persistentVolumeName"]);
     match (object.at(&["spec", "source", "inlineVolumeSpec"]), volume) {
@@ -112,7 +106,7 @@ fn check(object: &Value) -> ErrorList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{cells, create, update_status};
+    use crate::checks::tests::{cells, create, update, update_status};
 
     const SPEC: &str = r#""spec":{"attacher":"a","nodeName":"n","source":{"persistentVolumeName":"v"}}"#;
 
@@ -144,14 +138,16 @@ mod tests {
                 format!(r#"{{{SPEC},"status":{{"attachError":{{"message":"{long}"}}}}}}"#),
                 "status.attachError.message: Too long: may not be more than 262144 bytes",
             ),
-            (
-                old.replace("\"v\"", "\"w\""),
-                "spec: Invalid value: {\"attacher\":\"a\",\"nodeName\":\"n\",\"source\":\
-                 {\"persistentVolumeName\":\"w\"}}: field is immutable",
-            ),
         ] {
             update_status(&VolumeAttachment, &old, &new, expect);
         }
+        update(
+            &VolumeAttachment,
+            &old,
+            &old.replace("\"v\"", "\"w\""),
+            "spec: Invalid value: {\"Attacher\":\"a\",\"Source\":{\"PersistentVolumeName\":\"w\",\
+             \"InlineVolumeSpec\":null},\"NodeName\":\"n\"}: field is immutable",
+        );
     }
 
     #[test]
