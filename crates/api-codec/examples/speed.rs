@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use api_codec::{builtin, json, list, meta, proto, transcode};
+use api_codec::{builtin, json, list, meta, proto, transcode, yaml};
 
 /// A Pod as a Deployment makes it and a kubelet reports it.
 const EVERYDAY: &[u8] = include_bytes!("pod.json");
@@ -29,7 +29,7 @@ fn measure(title: &str, pretty: &[u8]) {
     let raw = proto::envelope::split(&enveloped).expect("an envelope").raw;
     let (mut compact, mut text) = (Vec::new(), Vec::new());
     json::encode(Some(ty), &value, &mut compact);
-    text.push(0u8);
+    yaml::encode(Some(ty), &value, &mut text);
     println!("{title}: {} bytes of JSON, {} of protobuf, {} of YAML", compact.len(), raw.len(), text.len());
 
     let mut out = Vec::with_capacity(1 << 20);
@@ -85,6 +85,15 @@ fn measure(title: &str, pretty: &[u8]) {
             transcode::proto_to_json(ty, "", "", raw, &mut out).expect("JSON");
         }
         list::json_tail(list::Order::Declared, "PodList", meta, &mut out);
+        out.len()
+    });
+    run("decode YAML by type", text.len(), || {
+        let decoded = yaml::decode(Some(ty), &text, json::Options::STRICT).expect("a Pod");
+        decoded.value.as_map().map_or(0, api_schema::Map::len)
+    });
+    run("encode YAML by type", text.len(), || {
+        out.clear();
+        yaml::encode(Some(ty), &value, &mut out);
         out.len()
     });
     println!();

@@ -5,6 +5,7 @@
 //!
 //! * [`json`] reads and writes JSON as Kubernetes does.
 //! * [`proto`] reads and writes Kubernetes' protobuf messages and their envelope.
+//! * [`yaml`] reads and writes YAML.
 //! * [`transcode`] turns protobuf into JSON text without a tree.
 //! * [`meta`] reads the metadata of stored bytes, and puts the resourceVersion into them.
 //! * [`list`] and [`watch`] put lists and watch events together from the bytes of objects.
@@ -18,6 +19,7 @@ pub mod proto;
 mod scalar;
 pub mod transcode;
 pub mod watch;
+pub mod yaml;
 
 use std::sync::LazyLock;
 

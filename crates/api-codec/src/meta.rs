@@ -13,6 +13,9 @@ use crate::proto::envelope;
 use crate::proto::wire::{Reader, Wire, put_delimited, put_varint};
 use crate::scalar::time::{RFC3339, Time};
 
+/// A key and its value.
+pub type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// ObjectMeta, as far as lists, watches and garbage collection look into it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetaView<'a> {
@@ -33,9 +36,9 @@ pub struct MetaView<'a> {
     /// How long a deletion may take.
     pub deletion_grace_period_seconds: Option<i64>,
     /// The labels, in the order of the object.
-    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub labels: Vec<Entry<'a>>,
     /// The annotations, in the order of the object.
-    pub annotations: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub annotations: Vec<Entry<'a>>,
     /// The finalizers.
     pub finalizers: Vec<Cow<'a, str>>,
     /// The owners.
@@ -112,7 +115,7 @@ fn seconds(message: &[u8]) -> Result<Option<i64>, DecodeError> {
     Ok(time.filter(|time| !time.is_zero()).map(|time| time.seconds))
 }
 
-fn read_entry(message: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), DecodeError> {
+fn read_entry(message: &[u8]) -> Result<Entry<'_>, DecodeError> {
     let mut entry = (Cow::default(), Cow::default());
     let mut reader = Reader::new(message);
     while !reader.at_end() {
@@ -335,7 +338,7 @@ fn read_json_meta<'a>(text: &'a [u8], field: JsonMember<'a>, view: &mut MetaView
 }
 
 /// String members of an object.
-fn json_entries(text: &[u8], at: usize) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, SyntaxError> {
+fn json_entries(text: &[u8], at: usize) -> Result<Vec<Entry<'_>>, SyntaxError> {
     let mut entries = Vec::new();
     let Some(mut members) = Members::at(text, at) else { return Ok(entries) };
     while let Some(member) = members.next()? {

@@ -2,3 +2,4 @@
 
 mod golden;
 mod stored;
+mod yaml;
