@@ -17,8 +17,11 @@
 //! **Torn or damaged?** A frame is written into a part of the file that is zeros, and the next one only after it was synced.
 //! If the power fails before the sync, some sectors of the frame were written and others are still zeros. The mask is chosen
 //! so that no sector of a frame is all zeros, and the magic and the end mark see to the parts of sectors at its ends.
-//! So the last frame, if it is bad, is *torn* exactly if one of its sectors is zeros; it was then never acknowledged.
+//! So the last frame, if it is bad, is *torn* if one of its sectors is zeros; it was then never acknowledged. It is torn, too,
+//! if a write that failed ended before the frame did, wherever that was, and if clearing such a frame away failed in the same way.
 //! Any other bad frame is *damage* to what was acknowledged.
+
+use std::borrow::Cow;
 
 use world::Timestamp;
 
@@ -106,9 +109,9 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// What stands at some offset of a segment.
-pub(crate) enum Found {
+pub(crate) enum Found<'a> {
     /// A good frame: its header, its payload, and the offset behind it.
-    Frame { header: FrameHeader, payload: Vec<u8>, end: usize },
+    Frame { header: FrameHeader, payload: Cow<'a, [u8]>, end: usize },
     /// Nothing was written from here on.
     End,
     /// A frame that was never acknowledged: the power failed, or the program ended, while it was being written.
@@ -118,14 +121,15 @@ pub(crate) enum Found {
 }
 
 /// Looks at `offset` of the segment whose whole content is `content`.
-pub(crate) fn read(content: &[u8], salt: u64, offset: usize) -> Found {
+pub(crate) fn read(content: &[u8], salt: u64, offset: usize) -> Found<'_> {
     let rest = content.get(offset..).unwrap_or_default();
     let Some((header, payload_len, mask, payload_crc)) = read_header(rest, salt) else {
-        return if is_zero(rest) {
-            Found::End
-        } else {
-            bad(content, salt, offset, HEADER_LEN, "a frame's header is wrong")
-        };
+        if is_zero(rest) {
+            return Found::End;
+        }
+        // Nothing from the header's checksum on: a write ended within the header. A zero at the start: clearing had begun.
+        let cut = rest[0] == 0 || is_zero(rest.get(HEADER_LEN - 4..).unwrap_or_default());
+        return bad(content, salt, offset, HEADER_LEN, cut, "a frame's header is wrong");
     };
     let frame_len = HEADER_LEN + payload_len + 1;
     let Some(frame) = rest.get(..frame_len) else {
@@ -133,10 +137,14 @@ pub(crate) fn read(content: &[u8], salt: u64, offset: usize) -> Found {
         return Found::Damaged("a frame is cut off");
     };
     let payload = &frame[HEADER_LEN..frame_len - 1];
-    if checksum(salt, payload) != payload_crc || frame[frame_len - 1] != END_MARK {
-        return bad(content, salt, offset, frame_len, "a frame's checksum is wrong");
+    let end_mark = frame[frame_len - 1];
+    if checksum(salt, payload) != payload_crc || end_mark != END_MARK {
+        return bad(content, salt, offset, frame_len, end_mark == 0, "a frame's checksum is wrong");
     }
-    let payload = payload.iter().map(|byte| byte ^ mask).collect();
+    let payload = match mask {
+        0 => Cow::Borrowed(payload),
+        _ => payload.iter().map(|byte| byte ^ mask).collect(),
+    };
     Found::Frame { header, payload, end: offset + frame_len }
 }
 
@@ -156,10 +164,10 @@ fn read_header(bytes: &[u8], salt: u64) -> Option<(FrameHeader, usize, u8, u32)>
     good.then_some((FrameHeader { seq, time, compacted }, payload_len, mask, payload_crc))
 }
 
-/// Tells a torn frame of `len` bytes at `offset` from a damaged one.
-fn bad(content: &[u8], salt: u64, offset: usize, len: usize, damage: &'static str) -> Found {
+/// Tells a torn frame of `len` bytes at `offset` from a damaged one. `cut` says that it does not even reach its end.
+fn bad(content: &[u8], salt: u64, offset: usize, len: usize, cut: bool, damage: &'static str) -> Found<'static> {
     let end = content.len().min(offset + len);
-    let mut torn = false;
+    let mut torn = cut;
     let mut start = offset;
     while start < end {
         let sector_end = end.min((start / SECTOR + 1) * SECTOR);

@@ -54,6 +54,7 @@ struct PositionInner {
     /// The oldest revision from `next` on that has something to deliver.
     pending: Option<Revision>,
     progress_wanted: bool,
+    /// What comes after all that is pending; nothing becomes pending after it.
     end: Option<StoreError>,
     waker: Option<Waker>,
 }
@@ -190,7 +191,7 @@ impl Position {
         };
         let waker = {
             let mut inner = self.inner.lock();
-            if inner.pending.is_some() {
+            if inner.pending.is_some() || inner.end.is_some() {
                 return;
             }
             // The watch may have read some of the batches already, between their becoming visible and now.

@@ -223,6 +223,19 @@ impl EmbeddedStore {
         }
     }
 
+    /// Lets all requests wait until the answer is dropped, so that a test decides which are written together.
+    #[doc(hidden)]
+    pub fn pause(&self) -> impl Drop + '_ {
+        struct Paused<'a>(&'a Queue);
+        impl Drop for Paused<'_> {
+            fn drop(&mut self) {
+                self.0.pause(false);
+            }
+        }
+        self.shared.queue.pause(true);
+        Paused(&self.shared.queue)
+    }
+
     fn read_range(&self, request: &RangeRequest) -> Result<RangeResponse> {
         let mut keys_max = RANGE_CHUNK_KEYS;
         'again: loop {

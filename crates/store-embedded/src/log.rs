@@ -289,9 +289,6 @@ pub(crate) enum SegmentStart {
 }
 
 pub(crate) fn read_segment_header(content: &[u8], number: u64) -> SegmentStart {
-    if is_zero(content) {
-        return SegmentStart::Blank;
-    }
     let parse = || {
         let header = content.get(..SEGMENT_HEADER_LEN)?;
         let mut take = Take(header);
@@ -303,5 +300,7 @@ pub(crate) fn read_segment_header(content: &[u8], number: u64) -> SegmentStart {
             && crc == checksum(salt, &header[..SEGMENT_HEADER_LEN - 4]);
         good.then_some(SegmentStart::Used { salt, capacity })
     };
-    parse().unwrap_or(SegmentStart::Damaged)
+    // Frames are added only once the whole segment was synced: where there are none, the header may be half written.
+    let unused = is_zero(content.get(SEGMENT_HEADER_LEN..).unwrap_or_default());
+    parse().unwrap_or(if unused { SegmentStart::Blank } else { SegmentStart::Damaged })
 }

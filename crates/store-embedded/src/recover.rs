@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use store::Revision;
 use world::{DiskLock, Monotonic, OpenMode, World};
 
 use crate::codec::Take;
@@ -15,7 +16,7 @@ use crate::log::{
 };
 use crate::plan::take_effect;
 use crate::snapshot::{self, LoadError, is_temporary, snapshot_number, snapshot_path};
-use crate::state::{Budget, State};
+use crate::state::{Budget, Effect, State};
 use crate::{OpenError, Options};
 
 /// The version of everything in the folder. A change that older programs would misread gives it a new number.
@@ -115,14 +116,22 @@ impl Folder {
             snapshot = Some((path, bytes));
         }
 
-        let mut replay = Replay { world, options, state, torn: None };
+        let mut content = Vec::new();
+        let mut compacted = Revision::ZERO;
+        for number in numbers.iter().rev() {
+            let path = segment_path(dir, *number);
+            read_file(world, &path, &mut content).map_err(io_error("read", &path))?;
+            if let Some(last) = last_header(&content, *number) {
+                compacted = Revision(last.compacted);
+                break;
+            }
+        }
+
+        let mut replay = Replay { world, options, compacted, state, torn: None };
         let mut segments: Vec<FoundSegment> = Vec::new();
         for (index, number) in numbers.iter().enumerate() {
             let path = segment_path(dir, *number);
-            let file = world.disk.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
-            let mut content = vec![0; usize::try_from(file.len().map_err(io_error("read", &path))?).unwrap_or(0)];
-            let count = file.read_at(&mut content, 0).map_err(io_error("read", &path))?;
-            content.truncate(count);
+            read_file(world, &path, &mut content).map_err(io_error("read", &path))?;
             let last_seq = segments.last().map_or(0, |segment| segment.last_seq);
             let damaged = |(offset, damage)| OpenError::Damaged { path: path.clone(), offset, damage };
             match replay.segment(&content, *number, last_seq).map_err(damaged)? {
@@ -196,10 +205,31 @@ impl Folder {
     }
 }
 
+fn read_file(world: &World, path: &Path, content: &mut Vec<u8>) -> io::Result<()> {
+    let file = world.disk.open(path, OpenMode::Read)?;
+    content.resize(usize::try_from(file.len()?).map_err(io::Error::other)?, 0);
+    let count = file.read_at(content, 0)?;
+    content.truncate(count);
+    Ok(())
+}
+
+/// The header of a segment's last good frame.
+fn last_header(content: &[u8], number: u64) -> Option<FrameHeader> {
+    let SegmentStart::Used { salt, .. } = read_segment_header(content, number) else { return None };
+    let mut end = SEGMENT_HEADER_LEN;
+    let mut last = None;
+    while let Found::Frame { header, end: next, .. } = frame::read(content, salt, end) {
+        (last, end) = (Some(header), next);
+    }
+    last
+}
+
 /// The state while the log is read into it.
 struct Replay<'a> {
     world: &'a World,
     options: &'a Options,
+    /// The oldest revision that could be read when the last frame was written.
+    compacted: Revision,
     state: State,
     /// A torn frame was met here: nothing may follow.
     torn: Option<(u64, &'static str)>,
@@ -267,11 +297,16 @@ impl Replay<'_> {
         let until = clock.monotonic().saturating_add(self.options.history_age - age);
         let mut take = Take(payload);
         while !take.is_empty() {
-            let effect = take_effect(&mut take, &self.state, clock)?;
-            self.state.apply(effect.into_iter().collect(), header.seq, until);
+            match take_effect(&mut take, &self.state, clock)? {
+                // Nobody will ask for this history.
+                Some(Effect::Changes { revision, events }) if revision <= self.compacted => {
+                    self.state.apply_compacted(revision, events);
+                }
+                effect => drop(self.state.apply(effect.into_iter().collect(), header.seq, until)),
+            }
         }
         self.state.seq = header.seq;
-        self.state.compacted = self.state.compacted.max(store::Revision(header.compacted));
+        self.state.compacted = self.state.compacted.max(Revision(header.compacted));
         if self.state.compacted > self.state.revision {
             return None;
         }

@@ -203,22 +203,46 @@ impl State {
         batches
     }
 
+    /// Applies changes that are compacted already: without history.
+    pub(crate) fn apply_compacted(&mut self, revision: Revision, events: Vec<Event>) {
+        debug_assert!(self.history.is_empty());
+        assert_eq!(revision, self.revision.next(), "revisions have no gaps");
+        self.revision = revision;
+        self.compacted = revision;
+        for event in events {
+            self.count(&event);
+            let Event { kind, record, .. } = event;
+            if kind == EventKind::Delete {
+                self.keys.remove(&record.key);
+                continue;
+            }
+            let key = record.key.clone();
+            let latest = Version { revision, record: Some(record) };
+            self.keys.insert(key, Versions { latest, older: VecDeque::new() });
+        }
+    }
+
+    /// Keeps the books of live keys and leases.
+    fn count(&mut self, event: &Event) {
+        if let Some(previous) = &event.previous {
+            self.leases.detach(previous);
+            self.live_bytes -= record_bytes(previous);
+            self.live_keys -= 1;
+        }
+        if event.kind == EventKind::Put {
+            self.leases.attach(&event.record);
+            self.live_bytes += record_bytes(&event.record);
+            self.live_keys += 1;
+        }
+    }
+
     fn change(&mut self, revision: Revision, events: Vec<Event>, seq: u64, until: Monotonic) -> Arc<Batch> {
         assert_eq!(revision, self.revision.next(), "revisions have no gaps");
         self.revision = revision;
         let mut bytes = 0;
         for event in &events {
-            if let Some(previous) = &event.previous {
-                self.leases.detach(previous);
-                self.live_bytes -= record_bytes(previous);
-                self.live_keys -= 1;
-            }
+            self.count(event);
             let record = (event.kind == EventKind::Put).then(|| Arc::clone(&event.record));
-            if let Some(record) = &record {
-                self.leases.attach(record);
-                self.live_bytes += record_bytes(record);
-                self.live_keys += 1;
-            }
             bytes += event.record.key.len() + event.record.value.len() + RECORD_OVERHEAD_BYTES;
             let version = Version { revision, record };
             match self.keys.get_mut(&event.record.key) {
@@ -352,7 +376,8 @@ pub(crate) fn event(op: &Op, revision: Revision, previous: Option<Arc<Record>>) 
 #[derive(Default)]
 pub(crate) struct Leases {
     by_id: HashMap<LeaseId, Lease>,
-    ends: BTreeSet<(Monotonic, LeaseId)>,
+    /// In the order of their ends. Those that ended while the store was closed are all due at once, and have an order all the same.
+    ends: BTreeSet<(Monotonic, Timestamp, LeaseId)>,
     /// The highest number that was ever given.
     pub(crate) last_id: i64,
 }
@@ -378,6 +403,12 @@ impl Lease {
     }
 }
 
+impl Lease {
+    fn end_key(&self, id: LeaseId) -> (Monotonic, Timestamp, LeaseId) {
+        (self.ends, self.ends_wall, id)
+    }
+}
+
 pub(crate) fn found_end(ttl: Duration, ends_wall: Timestamp, clock: &dyn Clock) -> Monotonic {
     clock.monotonic().saturating_add(ends_wall.saturating_since(clock.now()).min(ttl))
 }
@@ -397,36 +428,36 @@ impl Leases {
 
     /// The end that comes first.
     pub(crate) fn next_end(&self) -> Option<Monotonic> {
-        self.ends.first().map(|(ends, _)| *ends)
+        self.ends.first().map(|(ends, ..)| *ends)
     }
 
     /// A lease whose time has come.
     pub(crate) fn due(&self, now: Monotonic) -> Option<LeaseId> {
-        self.ends.first().filter(|(ends, _)| *ends <= now).map(|(_, id)| *id)
+        self.ends.first().filter(|(ends, ..)| *ends <= now).map(|(.., id)| *id)
     }
 
     pub(crate) fn grant(&mut self, id: LeaseId, lease: Lease) {
         // Recovery may meet the grant of a lease that its snapshot knows already: the keys stay.
         let keys = self.by_id.remove(&id).map(|known| {
-            self.ends.remove(&(known.ends, id));
+            self.ends.remove(&known.end_key(id));
             known.keys
         });
         self.last_id = self.last_id.max(id.0);
-        self.ends.insert((lease.ends, id));
+        self.ends.insert(lease.end_key(id));
         self.by_id.insert(id, Lease { keys: keys.unwrap_or_default(), ..lease });
     }
 
     fn keep(&mut self, id: LeaseId, ends: Monotonic, ends_wall: Timestamp) {
         if let Some(lease) = self.by_id.get_mut(&id) {
-            self.ends.remove(&(lease.ends, id));
+            self.ends.remove(&lease.end_key(id));
             (lease.ends, lease.ends_wall) = (ends, ends_wall);
-            self.ends.insert((ends, id));
+            self.ends.insert(lease.end_key(id));
         }
     }
 
     fn end(&mut self, id: LeaseId) {
         if let Some(lease) = self.by_id.remove(&id) {
-            self.ends.remove(&(lease.ends, id));
+            self.ends.remove(&lease.end_key(id));
         }
     }
 

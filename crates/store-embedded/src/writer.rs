@@ -62,6 +62,8 @@ struct Waiting {
     requests: Vec<Request>,
     bytes: usize,
     closed: bool,
+    /// What comes is kept waiting.
+    paused: bool,
     snapshot_done: Option<io::Result<Option<Written>>>,
 }
 
@@ -91,6 +93,11 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    pub(crate) fn pause(&self, paused: bool) {
+        self.inner.lock().paused = paused;
+        self.changed.notify_one();
+    }
+
     /// Makes the writer look at the clock.
     pub(crate) fn poke(&self) {
         // The lock is held so that the writer is either before its look at the clock or waiting.
@@ -106,7 +113,7 @@ impl Queue {
     /// Waits until something is to be done, or until `deadline`.
     fn take(&self, deadline: Option<Monotonic>, clock: &dyn Clock) -> Waiting {
         let mut waiting = self.inner.lock();
-        while waiting.requests.is_empty() && !waiting.closed && waiting.snapshot_done.is_none() {
+        while (waiting.requests.is_empty() || waiting.paused) && !waiting.closed && waiting.snapshot_done.is_none() {
             match deadline.map(|deadline| clock.sleep_until(deadline)) {
                 Some(Some(Duration::ZERO)) => break,
                 Some(Some(sleep)) => drop(self.changed.wait_for(&mut waiting, sleep.max(TIMER_MIN))),
@@ -116,9 +123,9 @@ impl Queue {
         waiting.bytes = 0;
         Waiting {
             requests: std::mem::take(&mut waiting.requests),
-            bytes: 0,
             closed: waiting.closed,
             snapshot_done: waiting.snapshot_done.take(),
+            ..Waiting::default()
         }
     }
 }
@@ -133,7 +140,8 @@ enum Answer {
 impl Answer {
     fn give(self, failure: Option<&StoreError>) {
         fn send<T>(answer: oneshot::Sender<Result<T>>, result: Result<T>, failure: Option<&StoreError>) {
-            let result = result.and_then(|value| failure.map_or(Ok(value), |error| Err(error.clone())));
+            // What was refused may have been because of others in the frame, and is not known to be right either.
+            let result = failure.map_or(result, |error| Err(error.clone()));
             // Whoever asked may have gone; the write is done all the same.
             let _ = answer.send(result);
         }

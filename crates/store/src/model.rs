@@ -77,6 +77,11 @@ impl Model {
         Ok(self.batches.range(start..).filter_map(|(_, batch)| batch.filter(keys)).collect())
     }
 
+    /// The changes of every revision there ever was.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Arc<Batch>> {
+        self.batches.values()
+    }
+
     /// See [`Store::get`].
     pub fn get(&self, key: &[u8], at: Option<Revision>) -> Result<GetResponse> {
         let revision = self.readable(at)?;
@@ -128,6 +133,11 @@ impl Model {
         }
         self.compacted = revision;
         Ok(())
+    }
+
+    /// Takes over what another store has compacted of its own accord, or has found after a restart not to be compacted.
+    pub fn set_compacted(&mut self, revision: Revision) {
+        self.compacted = revision.min(self.revision);
     }
 
     /// See [`Store::grant_lease`].
