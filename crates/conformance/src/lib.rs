@@ -6,6 +6,7 @@
 
 mod expand;
 mod http;
+mod invalid;
 mod mask;
 mod render;
 mod run;

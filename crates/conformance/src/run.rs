@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::Error;
 use crate::expand::{self, Variables};
 use crate::http::{Client, Request, Response, Target};
+use crate::invalid;
 use crate::mask::Masker;
 use crate::render;
 use crate::script::{Answer, Case, Extent, Script, Step};
@@ -235,9 +236,10 @@ fn ask(client: &Client, step: &Step, variables: &Variables) -> Result<Response, 
     }
 }
 
-/// The JSON documents of a body: one, or one for each watch event; none if it is not JSON.
+/// The JSON documents of a body: one, or one for each watch event; none if it is not JSON, whatever its type says.
 fn documents(response: &Response) -> Vec<Value> {
-    if !response.header("content-type").any(|kind| kind.starts_with("application/json")) {
+    let json = response.header("content-type").any(|kind| kind.starts_with("application/json"));
+    if !json && response.body.first() != Some(&b'{') {
         return Vec::new();
     }
     serde_json::Deserializer::from_slice(&response.body).into_iter().collect::<Result<_, _>>().unwrap_or_default()
@@ -303,7 +305,10 @@ fn check(
         }
     }
     let expected_text = expand::text(&answer.body, variables);
-    let expected: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&expected_text).into_iter().collect();
+    let expected: Result<Vec<Value>, _> = match invalid::expand(&expected_text) {
+        Some(status) => Ok(vec![status]),
+        None => serde_json::Deserializer::from_str(&expected_text).into_iter().collect(),
+    };
     match expected {
         Ok(expected) if !found.is_empty() || expected_text.is_empty() => {
             if found.is_empty() && !response.body.is_empty() && answer.extent == Extent::Whole {
@@ -326,6 +331,11 @@ fn check(
             }
         }
         _ => differences.extend(compare_text(&expected_text, &body_text(&response.body), answer.extent, bindings)),
+    }
+    if let (false, [found]) = (differences.is_empty(), found)
+        && let (Some(found), true) = (invalid::shorten(found), expected_text.starts_with("Invalid "))
+    {
+        differences = compare_lines(&expected_text, &found);
     }
     details.extend(differences.iter().map(|difference| {
         let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
@@ -369,6 +379,25 @@ fn compare_text(expected: &str, found: &str, extent: Extent, bindings: &mut Bind
         .collect()
 }
 
+/// Compares two refusals cause by cause, for people: what is missing, what is too much, else that the order differs.
+fn compare_lines(expected: &str, found: &str) -> Vec<Difference> {
+    let lacks = |lines: &str, line: &str| !lines.lines().any(|other| other == line);
+    let missing = expected.lines().filter(|line| lacks(found, line)).map(|line| (Some(line), None));
+    let extra = found.lines().filter(|line| lacks(expected, line)).map(|line| (None, Some(line)));
+    let mut differences: Vec<Difference> = missing
+        .chain(extra)
+        .map(|(expected, found): (Option<&str>, Option<&str>)| {
+            let own = |line: Option<&str>| line.map(|line| line.trim().to_owned());
+            Difference { at: "cause".to_owned(), expected: own(expected), found: own(found) }
+        })
+        .collect();
+    if differences.is_empty() {
+        let own = |text: &str| Some(text.replace("\n ", ","));
+        differences.push(Difference { at: "order of causes".to_owned(), expected: own(expected), found: own(found) });
+    }
+    differences
+}
+
 /// Puts the answer into the step, unless it was written by hand.
 fn record(step: &mut Step, response: &Response, mut documents: Vec<Value>, masker: &mut Masker) {
     documents.iter_mut().for_each(|document| masker.document(document));
@@ -396,7 +425,8 @@ fn record(step: &mut Step, response: &Response, mut documents: Vec<Value>, maske
                 false => masker.text(&body_text(&response.body)),
             }
         } else {
-            documents.iter().map(render::pretty).collect::<Vec<_>>().join("\n")
+            let text = |document| invalid::shorten(document).unwrap_or_else(|| render::pretty(document));
+            documents.iter().map(text).collect::<Vec<_>>().join("\n")
         };
     }
     step.answer = Some(answer);
