@@ -95,6 +95,19 @@ pub trait View: Send + Sync {
         name: &'a str,
     ) -> BoxFuture<'a, Option<Value>>;
 
+    /// One object that somebody is likely making just now: where it is missing, it is waited for so long. A view that
+    /// cannot wait takes a fresh look.
+    fn get_soon<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        _wait_ms_max: u64,
+    ) -> BoxFuture<'a, Option<Value>> {
+        self.get_fresh(group, resource, namespace, name)
+    }
+
     /// The time, in Unix seconds.
     fn now(&self) -> i64;
 }

@@ -11,6 +11,7 @@ pub mod bootstrap;
 pub mod escalation;
 pub mod node;
 pub mod rbac;
+pub mod references;
 pub mod rule;
 
 pub use aggregation::aggregate;
@@ -73,6 +74,12 @@ impl Decision {
 pub trait Authorizer: Send + Sync {
     /// Decides on one request.
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+}
+
+impl<A: Authorizer + ?Sized> Authorizer for std::sync::Arc<A> {
+    fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        (**self).authorize(attributes)
+    }
 }
 
 /// Several authorizers: the first that has an opinion decides.

@@ -12,12 +12,12 @@ use api_semantics::selector::FieldSelector;
 use authn::UserInfo;
 use authn::user::NODES;
 
+use crate::references::{claims, config_maps, is_mirror, secrets};
 use crate::rule::Rule;
 use crate::{Attributes, Authorizer, Decision};
 
 const NODE_USER_PREFIX: &str = "system:node:";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 
 /// Decides on requests of nodes.
 pub struct NodeAuthorizer {
@@ -252,6 +252,7 @@ fn selects(request: &Attributes<'_>, node: &str) -> bool {
 /// Whether the object is the node's own, or one of the node's Pods needs it.
 fn reaches(view: &dyn View, node: &str, sort: Sort, namespace: &str, name: &str) -> bool {
     let pods = |namespace: &str| view.list_where("", "pods", namespace, "spec.nodeName", node);
+    // A node could make a mirror Pod that names anything, so what mirror Pods name gives no access.
     let any_pod = |needs: &dyn Fn(&Value) -> bool| pods(namespace).iter().any(|pod| !is_mirror(pod) && needs(pod));
     let names_node = |object: Option<Value>| object.is_some_and(|object| object.str_at(&["spec", "nodeName"]) == node);
     match sort {
@@ -259,14 +260,14 @@ fn reaches(view: &dyn View, node: &str, sort: Sort, namespace: &str, name: &str)
         Sort::Attachment => names_node(view.get("storage.k8s.io", "volumeattachments", "", name)),
         Sort::ResourceSlice => names_node(view.get("resource.k8s.io", "resourceslices", "", name)),
         Sort::ServiceAccount => any_pod(&|pod| pod.str_at(&["spec", "serviceAccountName"]) == name),
-        Sort::ConfigMap => any_pod(&|pod| mentions_config_map(pod, name)),
+        Sort::ConfigMap => any_pod(&|pod| config_maps(pod).any(|own| own == name)),
         Sort::Claim => any_pod(&|pod| claims(pod).any(|claim| claim == name)),
         Sort::ResourceClaim => any_pod(&|pod| mentions_resource_claim(pod, name)),
         Sort::Volume => {
             view.get("", "persistentvolumes", "", name).is_some_and(|volume| is_claimed_by_pod(&volume, pods))
         }
         Sort::Secret => {
-            any_pod(&|pod| mentions_secret(pod, name))
+            any_pod(&|pod| secrets(pod).any(|own| own == name))
                 || view
                     .list("", "persistentvolumes", "")
                     .iter()
@@ -275,76 +276,10 @@ fn reaches(view: &dyn View, node: &str, sort: Sort, namespace: &str, name: &str)
     }
 }
 
-/// A node could make a mirror Pod that names anything, so what mirror Pods name gives no access.
-fn is_mirror(pod: &Value) -> bool {
-    pod.map_at(&["metadata", "annotations"]).is_some_and(|all| all.contains_key(MIRROR_POD))
-}
-
 fn is_claimed_by_pod(volume: &Value, pods: impl Fn(&str) -> Vec<Value>) -> bool {
     let Some(claim) = volume.at(&["spec", "claimRef"]) else { return false };
     let name = claim.str_at(&["name"]);
     pods(claim.str_at(&["namespace"])).iter().any(|pod| !is_mirror(pod) && claims(pod).any(|claim| claim == name))
-}
-
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|field| pod.list_at(&["spec", field]))
-}
-
-/// Whether an environment of the Pod takes values from an object of this name: `configMap` or `secret`.
-fn environment_mentions(pod: &Value, of: &str, name: &str) -> bool {
-    let (whole, key) = match of {
-        "secret" => ("secretRef", "secretKeyRef"),
-        _ => ("configMapRef", "configMapKeyRef"),
-    };
-    containers(pod).any(|container| {
-        container.list_at(&["envFrom"]).iter().any(|from| from.str_at(&[whole, "name"]) == name)
-            || container.list_at(&["env"]).iter().any(|env| env.str_at(&["valueFrom", key, "name"]) == name)
-    })
-}
-
-fn mentions_config_map(pod: &Value, name: &str) -> bool {
-    environment_mentions(pod, "configMap", name)
-        || pod.list_at(&["spec", "volumes"]).iter().any(|volume| match volume.get("projected") {
-            Some(projected) => {
-                projected.list_at(&["sources"]).iter().any(|source| source.str_at(&["configMap", "name"]) == name)
-            }
-            None => volume.str_at(&["configMap", "name"]) == name,
-        })
-}
-
-fn mentions_secret(pod: &Value, name: &str) -> bool {
-    const REFERENCES: [&[&str]; 10] = [
-        &["azureFile", "secretName"],
-        &["cephfs", "secretRef", "name"],
-        &["cinder", "secretRef", "name"],
-        &["flexVolume", "secretRef", "name"],
-        &["rbd", "secretRef", "name"],
-        &["secret", "secretName"],
-        &["scaleIO", "secretRef", "name"],
-        &["iscsi", "secretRef", "name"],
-        &["storageos", "secretRef", "name"],
-        &["csi", "nodePublishSecretRef", "name"],
-    ];
-    pod.list_at(&["spec", "imagePullSecrets"]).iter().any(|reference| reference.str_at(&["name"]) == name)
-        || environment_mentions(pod, "secret", name)
-        || pod.list_at(&["spec", "volumes"]).iter().any(|volume| {
-            REFERENCES.iter().any(|path| volume.str_at(path) == name)
-                || volume
-                    .list_at(&["projected", "sources"])
-                    .iter()
-                    .any(|source| source.str_at(&["secret", "name"]) == name)
-        })
-}
-
-/// The names of the PersistentVolumeClaims of a Pod.
-fn claims(pod: &Value) -> impl Iterator<Item = SmolStr> {
-    pod.list_at(&["spec", "volumes"]).iter().filter_map(|volume| {
-        if let Some(claim) = volume.get("persistentVolumeClaim") {
-            return Some(claim.str_at(&["claimName"]).into());
-        }
-        volume.get("ephemeral")?;
-        Some(format_smolstr!("{}-{}", pod.str_at(&["metadata", "name"]), volume.str_at(&["name"])))
-    })
 }
 
 fn mentions_resource_claim(pod: &Value, name: &str) -> bool {
