@@ -15,7 +15,7 @@ use registry::{
 };
 
 use crate::encode::{ListMeta, Show, Source, typed};
-use crate::negotiate::{self, Encoding, Form, Offer, Transform, body_encoding, negotiate};
+use crate::negotiate::{Encoding, Form, Offer, Transform, body_encoding, negotiate};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::watching::{WatchBody, WatchPlan};
@@ -253,14 +253,9 @@ impl Api {
         let show = self.show(request, served, true)?;
         let options = request.list_options()?;
         let answer = self.registry.list(served, &request.info.namespace, &options).await?;
-        let metadata = ListMeta {
-            resource_version: answer.revision,
-            continue_token: answer.continue_token.into(),
-            remaining: answer.remaining,
-        };
-        let encode = move || show.list(answer.objects.iter().map(|object| Source::from(&**object)), &metadata).map(|b| (show.form, b));
-        let (form, body) = encode()?;
-        Ok(Answer::whole(200, form, body))
+        let metadata = ListMeta::new(answer.revision, answer.continue_token, answer.remaining);
+        let body = show.list(answer.objects.iter().map(|object| Source::from(&**object)), &metadata)?;
+        Ok(Answer::whole(200, show.form, body))
     }
 
     async fn watch(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
@@ -511,7 +506,7 @@ impl Api {
         let (options, mut cx) = self.delete_options(request)?;
         let (deleted, revision) =
             self.registry.delete_collection(served, &mut cx, &request.info.namespace, &list, &options).await?;
-        let metadata = ListMeta { resource_version: revision, ..ListMeta::default() };
+        let metadata = ListMeta::new(revision, String::new(), None);
         let body = show.list(deleted.iter().map(Source::Tree), &metadata)?;
         let mut answer = Answer::whole(200, show.form, body);
         answer.warnings = cx.warnings;
@@ -550,9 +545,6 @@ fn body_api_version(body: &[u8], layout: Layout) -> SmolStr {
         Layout::Protobuf => {
             api_codec::proto::envelope::split(body).map(|e| SmolStr::new(&*e.api_version)).unwrap_or_default()
         }
-        _ => api_codec::json::type_meta(body).map(|(api_version, _)| api_version).unwrap_or_default(),
+        _ => api_codec::meta::type_meta(body).map(|stated| stated.api_version.into()).unwrap_or_default(),
     }
 }
-
-/// What discovery says that every resource can be shown as.
-pub const MEDIA_TYPES: [&str; 3] = negotiate::ACCEPTED;

@@ -115,19 +115,14 @@ impl Show {
                 let kind = format_smolstr!("{}List", self.served.info.kind);
                 let direct = !self.served.converts();
                 match self.form.encoding {
-                    Encoding::Protobuf => codec::list_protobuf(
-                        &self.served,
-                        &kind,
-                        metadata.pairs(),
-                        items.map(|source| self.raw_message(source, direct)),
-                    )?,
-                    _ => codec::list_json(
-                        &self.served.api_version,
-                        &kind,
-                        &metadata.to_json(),
-                        items,
-                        |source, out| self.write_item(source, direct, out),
-                    )?,
+                    Encoding::Protobuf => {
+                        let messages: Result<Vec<_>, _> =
+                            items.map(|source| self.raw_message(source, direct)).collect();
+                        codec::list_protobuf(&self.served, &kind, metadata.view(), &messages?)
+                    }
+                    _ => codec::list_json(&self.served, &kind, metadata.view(), items, |source, out| {
+                        self.write_item(source, direct, out)
+                    })?,
                 }
             }
             Transform::Table { beta } => {
@@ -182,11 +177,10 @@ impl Show {
     }
 
     fn raw_message(&self, source: Source<'_>, direct: bool) -> Result<Vec<u8>, Status> {
-        let mut out = Vec::new();
         if let (true, Source::Stored(bytes, revision)) = (direct, source) {
-            codec::stored_message(&self.served.storage, bytes, revision, &mut out)?;
-            return Ok(out);
+            return codec::stored_message(&self.served.storage, bytes, revision);
         }
+        let mut out = Vec::new();
         let value = codec::to_served(&self.served, self.stored(source)?)?;
         codec::write_message(&self.served, &value, &mut out);
         Ok(out)
@@ -240,12 +234,7 @@ pub fn frame(ty: &str, object: &[u8], encoding: Encoding) -> Bytes {
     match encoding {
         Encoding::Protobuf => codec::watch_frame_protobuf(ty, object).into(),
         Encoding::Json | Encoding::Yaml => {
-            let mut out = Vec::with_capacity(object.len() + 40);
-            out.extend_from_slice(b"{\"type\":\"");
-            out.extend_from_slice(ty.as_bytes());
-            out.extend_from_slice(b"\",\"object\":");
-            out.extend_from_slice(object);
-            out.extend_from_slice(b"}\n");
+            let out = codec::watch_frame_json(ty, object);
             if encoding == Encoding::Yaml {
                 // YAML streams are documents.
                 let yaml = codec::json_to_yaml(&out);
@@ -297,7 +286,7 @@ fn finish(form: Form, out: Vec<u8>) -> Result<Bytes, Status> {
 #[derive(Clone, Debug, Default)]
 pub struct ListMeta {
     /// The list's resourceVersion.
-    pub resource_version: u64,
+    resource_version_text: SmolStr,
     /// The token of the next page.
     pub continue_token: SmolStr,
     /// How many items follow.
@@ -305,10 +294,15 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
+    /// Metadata with a resourceVersion, and perhaps a next page.
+    pub fn new(revision: u64, continue_token: String, remaining: Option<usize>) -> Self {
+        Self { resource_version_text: format_smolstr!("{revision}"), continue_token: continue_token.into(), remaining }
+    }
+
     /// As a tree.
     pub fn to_map(&self) -> Map {
         let mut map = Map::new();
-        map.insert("resourceVersion", format_smolstr!("{}", self.resource_version));
+        map.insert("resourceVersion", self.resource_version_text.clone());
         if !self.continue_token.is_empty() {
             map.insert("continue", self.continue_token.clone());
         }
@@ -318,19 +312,11 @@ impl ListMeta {
         map
     }
 
-    fn to_json(&self) -> String {
-        let mut text = format!("{{\"resourceVersion\":\"{}\"", self.resource_version);
-        if !self.continue_token.is_empty() {
-            text.push_str(&format!(",\"continue\":\"{}\"", self.continue_token));
+    fn view(&self) -> codec::ListMeta<'_> {
+        codec::ListMeta {
+            resource_version: &self.resource_version_text,
+            continue_token: &self.continue_token,
+            remaining_item_count: self.remaining.map(|n| n as i64),
         }
-        if let Some(remaining) = self.remaining {
-            text.push_str(&format!(",\"remainingItemCount\":{remaining}"));
-        }
-        text.push('}');
-        text
-    }
-
-    fn pairs(&self) -> (String, &str, Option<i64>) {
-        (self.resource_version.to_string(), &self.continue_token, self.remaining.map(|n| n as i64))
     }
 }

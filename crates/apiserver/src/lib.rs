@@ -1,10 +1,23 @@
 //! The API server: HTTP in front of the registry.
+//!
+//! A request goes through [`handler::Chain`]: who asks (authn), may they (authz), what is it about; then to the
+//! registry, a virtual resource, discovery, or on to a node.
 
-mod api;
-mod body;
+pub mod api;
+pub mod authorization;
+pub mod body;
+pub mod bootstrap;
+pub mod discovery;
 mod encode;
+pub mod handler;
+pub mod health;
+pub mod metrics;
 mod negotiate;
-mod query;
+pub mod proxy;
+pub mod query;
 mod request_info;
-mod serve;
+pub mod serve;
+pub mod start;
+mod virtual_tables;
+pub mod virtuals;
 mod watching;

@@ -72,6 +72,11 @@ impl Query {
     }
 }
 
+/// Undoes the percent escapes of a path.
+pub fn unescape_path(text: &str) -> SmolStr {
+    if text.contains('%') { unescape(&text.replace('+', "%2B")) } else { text.into() }
+}
+
 /// Undoes percent and plus escapes; bytes that are no UTF-8 are replaced.
 pub fn unescape(text: &str) -> SmolStr {
     if !text.contains(['%', '+']) {

@@ -12,7 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls_pki_types::CertificateDer;
+use authn::ClientChain;
+use pki::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -20,12 +21,12 @@ use tracing::{debug, warn};
 use crate::body::Body;
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peer {
     /// Its address.
     pub address: Option<std::net::SocketAddr>,
-    /// The certificates that it showed, its own first; not yet verified.
-    pub certificates: Vec<CertificateDer<'static>>,
+    /// The certificates that it showed; judged at the first request.
+    pub client: ClientChain,
 }
 
 /// Answers requests.
@@ -52,13 +53,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// Serves a listener until `stop` resolves; then finishes what is running.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<ServerTls>,
     handler: Arc<H>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
     let graceful = GracefulShutdown::new();
-    let watcher = graceful.watcher();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).pipeline_flush(true);
     builder
@@ -87,8 +86,9 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        let (acceptor, handler, builder, watcher) =
-            (acceptor.clone(), Arc::clone(&handler), Arc::clone(&builder), watcher.clone());
+        // Asked anew for each connection, so that renewed certificates are served.
+        let acceptor = TlsAcceptor::from(tls.config());
+        let (handler, builder, watcher) = (Arc::clone(&handler), Arc::clone(&builder), graceful.watcher());
         tokio::spawn(async move {
             let Some((stream, peer)) = handshake(acceptor, stream, address).await else { return };
             let service = service_fn(move |request| {
@@ -102,7 +102,6 @@ pub async fn serve<H: Handler>(
         });
     }
     drop(listener);
-    drop(watcher);
     if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
         debug!("connections were still busy at the end");
     }
@@ -122,9 +121,8 @@ async fn handshake(
     let _ = stream.set_nodelay(true);
     match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-            let certificates = certificates.iter().map(|c| c.clone().into_owned()).collect();
-            Some((stream, Arc::new(Peer { address: Some(address), certificates })))
+            let client = ClientChain::new(stream.get_ref().1.peer_certificates().unwrap_or_default());
+            Some((stream, Arc::new(Peer { address: Some(address), client })))
         }
         Ok(Err(error)) => {
             debug!(%address, %error, "TLS handshake failed");

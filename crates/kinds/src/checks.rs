@@ -85,6 +85,19 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
+/// A struct as Go's JSON shows an internal type, which has no JSON tags: `names` are pairs of JSON and Go names in
+/// declared order. Strings show their zero value; everything else that is absent shows as null.
+pub(crate) fn go_struct(object: &Value, names: &[(&str, &str)]) -> Value {
+    let fields: Vec<String> = names
+        .iter()
+        .map(|(json, go)| {
+            let shown = object.get(json).map_or_else(|| "null".to_owned(), api_semantics::field::shown);
+            format!("\"{go}\":{shown}")
+        })
+        .collect();
+    Value::Raw(format!("{{{}}}", fields.join(",")).into())
+}
+
 /// A value of a versioned type as upstream's messages show it: there it is of an internal type, which has no JSON
 /// names, so that fields go by their Go names, and nothing is left out.
 pub(crate) fn internal(value: Option<&Value>, ty: &str) -> Value {

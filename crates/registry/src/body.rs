@@ -1,7 +1,7 @@
 //! Request bodies: from bytes to an object of the expected kind, with upstream's refusals.
 
 use api_codec::json::{DecodeError, Problem};
-use api_codec::{TypeCodec, json, proto, yaml};
+use api_codec::{TypeCodec, json, meta, proto};
 use api_schema::{SmolStr, Value, format_smolstr};
 use api_semantics::field::quoted;
 use api_semantics::status::Status;
@@ -48,7 +48,6 @@ pub fn decode(
         }
         Layout::Json | Layout::Yaml => decode_text(expected, layout, body, validation)?,
     };
-    let stated_version = version_of(&stated.0);
     if !problems.is_empty() {
         match validation {
             FieldValidation::Ignore => {}
@@ -66,7 +65,6 @@ pub fn decode(
             stated.0, expected.api_version
         )));
     }
-    let _ = stated_version;
     let map = value.make_map();
     map.insert("apiVersion", expected.api_version);
     map.insert("kind", expected.kind);
@@ -84,7 +82,6 @@ fn decode_text(
 ) -> Result<(Value, Vec<Problem>, Stated), Status> {
     let options = json::Options { problems: validation != FieldValidation::Ignore };
     let read = |ty| match layout {
-        Layout::Yaml => yaml::decode(ty, body, options),
         _ => json::decode(ty, body, options),
     };
     // The data says first what it is; only then is it read as that.
@@ -128,18 +125,11 @@ fn decode_text(
 
 /// Reads apiVersion and kind alone.
 fn type_meta(layout: Layout, body: &[u8]) -> Result<Stated, String> {
-    let text;
-    let json_text = match layout {
-        Layout::Yaml => {
-            let decoded = yaml::decode(None, body, json::Options::default()).map_err(|e| e.to_string())?;
-            let mut out = Vec::new();
-            json::encode(None, &decoded.value, &mut out);
-            text = out;
-            &text[..]
-        }
-        _ => body,
+    let stated = match layout {
+        Layout::Yaml => meta::type_meta(body),
+        _ => meta::type_meta(body),
     };
-    json::type_meta(json_text).map(|(api_version, kind)| (api_version, kind)).map_err(|e| e.to_string())
+    stated.map(|stated| (stated.api_version.into(), stated.kind.into())).map_err(|error| error.to_string())
 }
 
 fn decode_protobuf(expected: Expected<'_>, body: &[u8]) -> Result<(Value, Stated), Status> {

@@ -30,7 +30,7 @@ pub use options::{
 };
 pub use patch::PatchType;
 pub use read::{ListAnswer, StoredObject, WatchAnswer, parse_version};
-pub use registry::{ROOT, Registration, Registry, StartError};
+pub use registry::{Observer, Observers, ROOT, Registration, Registry, StartError};
 pub use services::{Cidr, Services, parse_cidrs};
 pub use storage::{KindRef, SchemaRef, Served, Storage, StoredAs};
 pub use write::{Context, Written};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api_schema::{SmolStr, Value};
-use api_semantics::selector::{FieldSelector, LabelSelector};
+use api_semantics::selector::{FieldSelector, Selector};
 use api_semantics::status::Status;
 use bytes::Bytes;
 use store::{KeyRange, RangeRequest, Revision};
@@ -259,7 +259,7 @@ impl Registry {
         let storage = &served.storage;
         let mut selection = Selection { namespace: namespace.into(), ..Selection::default() };
         if !options.label_selector.is_empty() {
-            let labels = LabelSelector::parse(&options.label_selector)
+            let labels = Selector::parse(&options.label_selector)
                 .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
             if !labels.is_everything() {
                 selection.labels =
@@ -271,8 +271,8 @@ impl Registry {
         }
         let fields = FieldSelector::parse(&options.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
         let known = storage.kind.selectable_fields();
-        for requirement in fields.requirements() {
-            let label = kinds::convert::field_label(&served.info.group, &served.info.resource, &requirement.field);
+        for requirement in &fields.terms {
+            let label = field_label(&served.info.group, &served.info.resource, &requirement.field);
             let (equal, value) = (requirement.equal, requirement.value.clone());
             match &*label {
                 "metadata.name" if equal => pin(&mut selection.name, value, &mut selection.nothing),
@@ -298,6 +298,19 @@ impl Registry {
     /// 500 if the stored bytes are no object.
     pub fn decode(&self, served: &Served, object: &StoredObject) -> Result<Value, Status> {
         codec::decode_served(served, &object.bytes, object.revision)
+    }
+}
+
+/// A field label of a served version in the words of the stored one.
+fn field_label(group: &str, resource: &str, label: &str) -> SmolStr {
+    match (group, resource, label) {
+        ("", "pods", "spec.host") => "spec.nodeName".into(),
+        ("events.k8s.io", "events", "reportingController") => "reportingComponent".into(),
+        ("events.k8s.io", "events", _) => match label.strip_prefix("regarding.") {
+            Some(rest) => api_schema::format_smolstr!("involvedObject.{rest}"),
+            None => label.into(),
+        },
+        _ => label.into(),
     }
 }
 

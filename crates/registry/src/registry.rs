@@ -29,7 +29,7 @@ pub struct Registry {
     pub(crate) world: World,
     pub(crate) progress: Arc<Progress>,
     pub(crate) leases: SharedLeases,
-    pub(crate) admission: Arc<dyn admission::Admission>,
+    pub(crate) admission: Arc<admission::Admission>,
     pub(crate) hooks: Hooks,
     tables: Arc<ArcSwap<Tables>>,
     /// Dropped last: ends the stream of changes.
@@ -41,6 +41,13 @@ impl std::fmt::Debug for Registry {
         f.debug_struct("Registry").field("store", &self.store).finish_non_exhaustive()
     }
 }
+
+/// Is told of every change of a resource's objects as it becomes visible: the key behind the prefix and the object,
+/// decoded in its stored version, or none if it was deleted. Called for all present objects at the start.
+pub type Observer = Arc<dyn Fn(&str, Option<&Value>) + Send + Sync>;
+
+/// Observers by group and resource.
+pub type Observers = Vec<((&'static str, &'static str), Observer)>;
 
 /// Which resources there are. Replaced as a whole when one is registered.
 #[derive(Default, Clone)]
@@ -67,6 +74,13 @@ impl Tables {
 struct Feed {
     tables: Arc<ArcSwap<Tables>>,
     progress: Arc<Progress>,
+    observers: Observers,
+}
+
+/// The observer of a storage.
+fn observer_of<'a>(observers: &'a Observers, storage: &Storage) -> Option<&'a Observer> {
+    let own = &storage.group_resource;
+    observers.iter().find(|((group, resource), _)| own.group == *group && own.resource == *resource).map(|(_, o)| o)
 }
 
 impl WatchSink for Feed {
@@ -79,6 +93,10 @@ impl WatchSink for Feed {
             };
             let Some((storage, suffix)) = tables.find(key) else { continue };
             let value = matches!(event.kind, store::EventKind::Put).then(|| event.record.value.clone());
+            if let Some(observer) = observer_of(&self.observers, storage) {
+                let object = value.as_ref().and_then(|v| codec::decode_stored(storage, v, batch.revision.0).ok());
+                observer(suffix, object.as_ref());
+            }
             storage.cache.apply(suffix, batch.revision.0, value);
             if !touched.iter().any(|other| Arc::ptr_eq(other, storage)) {
                 touched.push(storage);
@@ -110,7 +128,9 @@ pub enum StartError {
 
 /// A resource to serve: its versions share one storage.
 pub struct Registration {
-    /// The versions, each with its names and verbs and its type; the stored one first.
+    /// The apiVersion that is stored, and its type.
+    pub stored: (SmolStr, api_schema::StructId),
+    /// The versions served, each with its names and verbs and its type; the preferred one first.
     pub versions: Vec<(Arc<api_types::Resource>, api_schema::StructId)>,
     /// The types.
     pub schema: SchemaRef,
@@ -130,8 +150,9 @@ impl Registry {
     pub async fn start(
         store: SharedStore,
         world: World,
-        admission: Arc<dyn admission::Admission>,
+        admission: Arc<admission::Admission>,
         hooks: Hooks,
+        observers: Observers,
         served: impl Fn(&api_types::Resource) -> bool,
     ) -> Result<Arc<Self>, StartError> {
         let progress = Arc::new(Progress::default());
@@ -142,10 +163,16 @@ impl Registry {
         let revision = store.current_revision().await.map_err(StartError::Read)?;
         for storage in tables.by_prefix.values() {
             load(&store, storage, revision).await?;
+            if let Some(observer) = observer_of(&observers, storage) {
+                for object in storage.cache.list(&watch_cache::Selection::default(), None, 0).objects {
+                    let key = storage.suffix(&object.index.namespace, &object.index.name);
+                    observer(&key, codec::decode_stored(storage, &object.bytes, object.revision).ok().as_ref());
+                }
+            }
         }
         progress.advance(revision.0);
         let tables = Arc::new(ArcSwap::from_pointee(tables));
-        let feed = Feed { tables: Arc::clone(&tables), progress: Arc::clone(&progress) };
+        let feed = Feed { tables: Arc::clone(&tables), progress: Arc::clone(&progress), observers };
         let subscription = store.subscribe(WatchRequest::prefix_after(ROOT.as_bytes(), revision), Box::new(feed));
         let leases = SharedLeases::new(Arc::clone(&store), Arc::clone(&world.clock));
         let registry = Arc::new_cyclic(|this: &Weak<Self>| {
@@ -195,6 +222,11 @@ impl Registry {
         self.tables.load().by_name.get(&(group.into(), resource.into())).cloned()
     }
 
+    /// Addresses and ports of Services.
+    pub fn services(&self) -> &crate::services::Services {
+        &self.hooks.services
+    }
+
     /// How far the caches are.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
@@ -239,13 +271,12 @@ fn builtin(served: &impl Fn(&api_types::Resource) -> bool) -> Vec<Registration> 
     let mut order: Vec<(SmolStr, SmolStr)> = Vec::new();
     let mut versions: HashMap<(SmolStr, SmolStr), Vec<&'static api_types::Resource>> = HashMap::new();
     for info in api_types::resources().iter().filter(|info| served(info)) {
-        let home = kinds::convert::home(&info.group, &info.resource);
-        let key = (SmolStr::from(home.0), SmolStr::from(home.1));
+        let key = home(info);
         versions.entry(key.clone()).or_insert_with(|| {
             order.push(key);
             Vec::new()
         });
-        let key = (SmolStr::from(home.0), SmolStr::from(home.1));
+        let key = home(info);
         if let Some(list) = versions.get_mut(&key) {
             list.push(info);
         }
@@ -254,36 +285,49 @@ fn builtin(served: &impl Fn(&api_types::Resource) -> bool) -> Vec<Registration> 
         .iter()
         .filter_map(|key| {
             let mut infos = versions.remove(key)?;
-            let (group, version) = kinds::convert::storage_version(&key.0, &key.1);
-            infos.sort_by_key(|info| (info.group != group || info.version != version) as u8);
+            let (group, version) = kinds::convert::storage_version(&key.0, &key.1)?;
+            let kind = infos.first()?.kind.clone();
+            let stored_type = api_types::struct_id(&api_types::type_name(group, version, &kind));
+            let stored = (kinds::convert::api_version((group, version)), stored_type);
+            // Names, verbs and subresources are those of the stored group (Events are in two).
+            infos.sort_by_key(|info| (info.group != group, info.version != version));
             let kind = match kinds::all::find(&key.0, &key.1) {
                 Some(kind) => KindRef::Builtin(kind),
                 None => KindRef::Custom(Arc::new(kinds::Plain { group: key.0.clone(), resource: key.1.clone() })),
             };
             Some(Registration {
+                stored,
                 versions: infos
                     .into_iter()
                     .map(|info| (Arc::new(info.clone()), api_types::struct_id(&info.type_name)))
                     .collect(),
-                schema: SchemaRef::Builtin(api_types::schema()),
+                schema: SchemaRef::Builtin,
                 kind,
                 stored_as: StoredAs::Protobuf,
-                prefix: kinds::convert::storage_prefix(&key.0, &key.1).into(),
+                prefix: kinds::convert::storage_prefix(&key.0, &key.1).trim_start_matches(ROOT).trim_matches('/').into(),
             })
         })
         .collect()
 }
 
+/// Where a resource is stored: Events of both groups are one.
+fn home(info: &api_types::Resource) -> (SmolStr, SmolStr) {
+    match (&*info.group, &*info.resource) {
+        ("events.k8s.io", "events") => (SmolStr::default(), "events".into()),
+        _ => (info.group.clone(), info.resource.clone()),
+    }
+}
+
 fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Progress>) {
-    let Registration { versions, schema, kind, stored_as, prefix } = registration;
-    let Some((first, type_id)) = versions.first().cloned() else { return };
-    let index = codec::indexer(schema.clone(), type_id, kind.clone(), stored_as, first.kind.clone());
+    let Registration { stored: (api_version, type_id), versions, schema, kind, stored_as, prefix } = registration;
+    let Some((first, _)) = versions.first().cloned() else { return };
+    let index = codec::indexer(schema.clone(), type_id, kind.clone(), stored_as);
     let options =
         Options { index, history_bytes_max: HISTORY_BYTES_MAX, history_events_min: HISTORY_EVENTS_MIN };
     let storage = Arc::new(Storage {
         group_resource: api_semantics::status::GroupResource::new(first.group.clone(), first.resource.clone()),
         kind_name: first.kind.clone(),
-        api_version: first.api_version(),
+        api_version,
         kind,
         schema,
         type_id,

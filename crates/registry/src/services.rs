@@ -547,7 +547,7 @@ fn address_objects(
         let mut object = Value::from([("apiVersion", "networking.k8s.io/v1"), ("kind", "IPAddress")]);
         let name = address.to_string();
         object.set(&["metadata", "name"], name.as_str());
-        object.set(&["metadata", "uid"], registry.world.random.uuid());
+        object.set(&["metadata", "uid"], registry.world.random.uuid_v4());
         object.set(&["metadata", "creationTimestamp"], codec::time(registry.world.clock.now()));
         let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         object.set(&["metadata", "labels", "ipaddress.kubernetes.io/ip-family"], family);

@@ -4,26 +4,43 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use api_codec::{Codec, TypeCodec};
 use api_schema::{Schema, SmolStr, StructId};
 use api_semantics::status::GroupResource;
 use kinds::Kind;
 use watch_cache::ResourceCache;
 
-/// A schema that lives as long as the program, or as long as the custom resource.
+/// Types and their codec, that live as long as the program or as long as the custom resource.
 #[derive(Clone, Debug)]
 pub enum SchemaRef {
     /// The built-in tables.
-    Builtin(&'static Schema),
+    Builtin,
     /// Compiled from a CustomResourceDefinition.
-    Custom(Arc<Schema>),
+    Custom(Arc<(Schema, Codec)>),
+}
+
+impl SchemaRef {
+    /// Types made at run time.
+    pub fn custom(schema: Schema) -> Self {
+        let codec = Codec::new(&schema);
+        Self::Custom(Arc::new((schema, codec)))
+    }
+
+    /// The codec of a type.
+    pub fn codec(&self, id: StructId) -> TypeCodec<'_> {
+        match self {
+            Self::Builtin => api_codec::builtin().of(id),
+            Self::Custom(custom) => custom.1.of(id),
+        }
+    }
 }
 
 impl Deref for SchemaRef {
     type Target = Schema;
     fn deref(&self) -> &Schema {
         match self {
-            Self::Builtin(schema) => schema,
-            Self::Custom(schema) => schema,
+            Self::Builtin => api_types::schema(),
+            Self::Custom(custom) => &custom.0,
         }
     }
 }
@@ -90,6 +107,11 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// The codec of the stored type.
+    pub fn codec(&self) -> TypeCodec<'_> {
+        self.schema.codec(self.type_id)
+    }
+
     /// What follows the prefix in an object's key.
     pub fn suffix(&self, namespace: &str, name: &str) -> SmolStr {
         if self.namespaced { api_schema::format_smolstr!("{namespace}/{name}") } else { name.into() }
@@ -115,6 +137,11 @@ pub struct Served {
 }
 
 impl Served {
+    /// The codec of this version's type.
+    pub fn codec(&self) -> TypeCodec<'_> {
+        self.storage.schema.codec(self.type_id)
+    }
+
     /// Whether objects must be converted between this version and the stored one.
     pub fn converts(&self) -> bool {
         self.api_version != self.storage.api_version

@@ -4,7 +4,7 @@
 use admission::Operation;
 use api_schema::{Map, SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
-use api_semantics::selector::LabelSelector;
+use api_semantics::selector::Selector;
 use api_semantics::status::{Cause, GroupResource, Status};
 
 use crate::codec;
@@ -92,9 +92,9 @@ pub(crate) fn scale_of(object: &Value) -> Value {
     let selector = match object.at(SCALE.selector) {
         // A ReplicationController's selector is a plain map of labels.
         Some(Value::Map(map)) if map.get("matchLabels").is_none() && map.get("matchExpressions").is_none() => {
-            Ok(LabelSelector::from_labels(map))
+            Ok(Selector::from_labels(map))
         }
-        selector => LabelSelector::from_value(selector),
+        selector => Selector::from_value(selector),
     };
     if let Ok(selector) = selector {
         let text = selector.to_string();
@@ -182,7 +182,6 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid("", "Binding", &name, &errors));
         }
-        let node = SmolStr::new(binding.str_at(&["target", "name"]));
         let storage = &*served.storage;
         let mut body = binding.clone();
         self.admit(storage, cx, Operation::Create, "binding", namespace, &name, Some(&mut body), None).await?;
@@ -211,17 +210,7 @@ impl Registry {
                     return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
                 }
                 let mut pod = existing.value.clone();
-                pod.set(&["spec", "nodeName"], node.clone());
-                for field in ["annotations", "labels"] {
-                    for (key, value) in binding.map_at(&["metadata", field]).into_iter().flat_map(Map::iter) {
-                        // Labels of the Pod win (KEP-4742); annotations are the binder's to set.
-                        let there = pod.at(&["metadata", field]).is_some_and(|map| map.get(key).is_some());
-                        if field == "annotations" || !there {
-                            pod.set(&["metadata", field, key], value.clone());
-                        }
-                    }
-                }
-                kinds::pod::set_condition(&mut pod, "PodScheduled", "True", "", "", &codec::time(now));
+                kinds::pod::bind(&mut pod, binding, &codec::time(now));
                 Ok(pod)
             })
             .await;
@@ -271,7 +260,7 @@ impl Registry {
             .cached_list("policy", "poddisruptionbudgets", namespace)
             .into_iter()
             .filter(|budget| {
-                LabelSelector::from_value(budget.at(&["spec", "selector"]))
+                Selector::from_value(budget.at(&["spec", "selector"]))
                     .is_ok_and(|selector| selector.matches_object(pod))
             })
             .collect();

@@ -30,6 +30,11 @@ impl IncludeObject {
 
 /// The column definitions of a storage's tables.
 pub fn columns(storage: &Storage) -> Value {
+    columns_of(&storage.kind_name)
+}
+
+/// The column definitions of a kind.
+pub fn columns_of(kind: &str) -> Value {
     let column = |name: &str, ty: &str, format: &str, priority: i64, description: String| {
         Value::Map(Map::from_iter([
             ("name", Value::from(name)),
@@ -39,8 +44,8 @@ pub fn columns(storage: &Storage) -> Value {
             ("priority", Value::from(priority)),
         ]))
     };
-    let describe = |name: &str| format!("{name} of the {}, as the server prints it.", storage.kind_name);
-    let columns: Vec<Value> = match api_types::columns(&storage.kind_name) {
+    let describe = |name: &str| format!("{name} of the {}, as the server prints it.", kind);
+    let columns: Vec<Value> = match api_types::columns(kind) {
         Some(columns) => columns
             .iter()
             .map(|c| column(c.name, c.ty, c.format, c.priority.into(), describe(c.name)))

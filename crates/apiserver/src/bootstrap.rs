@@ -1,0 +1,180 @@
+//! What a cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service, RBAC's defaults.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use api_schema::{Map, Value, format_smolstr};
+use api_semantics::status::Status;
+use authn::UserInfo;
+use registry::{Context, Registry, WriteOptions};
+
+/// The namespaces that every cluster has.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The server's own user for what it keeps up itself.
+pub fn loopback_user() -> Arc<UserInfo> {
+    Arc::new(UserInfo::new("system:apiserver", &[authn::user::MASTERS, authn::user::AUTHENTICATED]))
+}
+
+/// What the server keeps up.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The address that the `kubernetes` Service leads to; none if the server has only loopback addresses.
+    pub advertise_address: Option<IpAddr>,
+    /// The port there.
+    pub secure_port: u16,
+    /// The CA bundle that extension servers and pods trust, as PEM.
+    pub client_ca: String,
+    /// The front proxy CA, as PEM.
+    pub request_header_ca: String,
+}
+
+fn context() -> Context {
+    let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
+    Context::new(loopback_user(), options)
+}
+
+/// Creates an object unless it exists. `Ok(false)` if it did.
+async fn ensure(registry: &Registry, object: Value) -> Result<bool, Status> {
+    let (group, version) = split(object.str_at(&["apiVersion"]));
+    let (group, version) = (group.to_owned(), version.to_owned());
+    let kind = object.str_at(&["kind"]).to_owned();
+    let namespace = object.str_at(&["metadata", "namespace"]).to_owned();
+    let name = object.str_at(&["metadata", "name"]).to_owned();
+    let Some(served) = api_types::resources()
+        .iter()
+        .find(|r| r.group == group && r.version == version && r.kind == kind)
+        .and_then(|r| registry.served(&group, &version, &r.resource))
+    else {
+        return Ok(false);
+    };
+    if registry.cached(&group, &served.info.resource, &namespace, &name).is_some() {
+        return Ok(false);
+    }
+    let object = registry::codec::normalize_served(&served, object)?;
+    match registry.create(&served, &mut context(), &namespace, object).await {
+        Ok(_) => Ok(true),
+        Err(status) if status.reason == "AlreadyExists" => Ok(false),
+        Err(status) => Err(status),
+    }
+}
+
+fn split(api_version: &str) -> (&str, &str) {
+    api_version.rsplit_once('/').unwrap_or(("", api_version))
+}
+
+fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
+    let mut object = Value::from([("apiVersion", api_version), ("kind", kind)]);
+    if !namespace.is_empty() {
+        object.set(&["metadata", "namespace"], namespace);
+    }
+    object.set(&["metadata", "name"], name);
+    object
+}
+
+/// Makes what is missing. Doing it twice is doing it once.
+///
+/// # Errors
+/// The first refusal, which only a broken store explains.
+pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
+    let mut all: Vec<Value> = NAMESPACES.iter().map(|name| object("v1", "Namespace", "", name)).collect();
+    for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)] {
+        let mut class = object("scheduling.k8s.io/v1", "PriorityClass", "", name);
+        class.set(&["value"], value);
+        let what = name.trim_start_matches("system-").trim_end_matches("-critical");
+        class.set(&["description"], format!("For what the {what} cannot do without."));
+        all.push(class);
+    }
+    let mut authentication = object("v1", "ConfigMap", "kube-system", "extension-apiserver-authentication");
+    for (key, text) in [
+        ("client-ca-file", wanted.client_ca.as_str()),
+        ("requestheader-client-ca-file", wanted.request_header_ca.as_str()),
+        ("requestheader-allowed-names", "[\"front-proxy-client\"]"),
+        ("requestheader-extra-headers-prefix", "[\"X-Remote-Extra-\"]"),
+        ("requestheader-group-headers", "[\"X-Remote-Group\"]"),
+        ("requestheader-uid-headers", "[\"X-Remote-Uid\"]"),
+        ("requestheader-username-headers", "[\"X-Remote-User\"]"),
+    ] {
+        authentication.set(&["data", key], text);
+    }
+    all.push(authentication);
+    let cidrs: Vec<Value> =
+        registry.services().cidrs().iter().map(|cidr| format_smolstr!("{cidr}").into()).collect();
+    let mut service_cidr = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
+    service_cidr.set(&["spec", "cidrs"], cidrs);
+    all.push(service_cidr);
+    for one in all {
+        ensure(registry, one).await?;
+    }
+    kubernetes_service(registry, wanted).await
+}
+
+/// The Service `default/kubernetes`, and the endpoints behind it.
+async fn kubernetes_service(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
+    let Some(first) = registry.services().cidrs().first().map(|cidr| cidr.nth(0)) else { return Ok(()) };
+    let mut service = object("v1", "Service", "default", "kubernetes");
+    service.set(&["metadata", "labels", "component"], "apiserver");
+    service.set(&["metadata", "labels", "provider"], "kubernetes");
+    service.set(&["spec", "clusterIP"], first.to_string());
+    service.set(&["spec", "type"], "ClusterIP");
+    service.set(&["spec", "sessionAffinity"], "None");
+    let mut port = Value::from([("name", "https"), ("protocol", "TCP")]);
+    port.set(&["port"], 443);
+    port.set(&["targetPort"], i64::from(wanted.secure_port));
+    service.set(&["spec", "ports"], vec![port]);
+    ensure(registry, service).await?;
+    // A loopback address would lead every pod to itself.
+    let Some(address) = wanted.advertise_address.filter(|a| !a.is_loopback() && !a.is_unspecified()) else {
+        return Ok(());
+    };
+    let mut port = Value::from([("name", "https"), ("protocol", "TCP")]);
+    port.set(&["port"], i64::from(wanted.secure_port));
+
+    let mut endpoints = object("v1", "Endpoints", "default", "kubernetes");
+    endpoints.set(&["metadata", "labels", "endpointslice.kubernetes.io/skip-mirror"], "true");
+    let mut subset = Value::Map(Map::new());
+    subset.set(&["addresses"], vec![Value::from([("ip", address.to_string())])]);
+    subset.set(&["ports"], vec![port.clone()]);
+    endpoints.set(&["subsets"], vec![subset]);
+    put(registry, endpoints, "subsets").await?;
+
+    let mut slice = object("discovery.k8s.io/v1", "EndpointSlice", "default", "kubernetes");
+    slice.set(&["metadata", "labels", "kubernetes.io/service-name"], "kubernetes");
+    slice.set(&["addressType"], if address.is_ipv4() { "IPv4" } else { "IPv6" });
+    let mut endpoint = Value::Map(Map::new());
+    endpoint.set(&["addresses"], vec![Value::from(address.to_string())]);
+    endpoint.set(&["conditions", "ready"], true);
+    slice.set(&["endpoints"], vec![endpoint]);
+    slice.set(&["ports"], vec![port]);
+    put(registry, slice, "endpoints").await
+}
+
+/// Creates an object, or gives the present one the wanted `field` (and `ports`): the server's address may have changed.
+async fn put(registry: &Registry, wanted: Value, field: &str) -> Result<(), Status> {
+    if ensure(registry, wanted.clone()).await? {
+        return Ok(());
+    }
+    let (group, version) = split(wanted.str_at(&["apiVersion"]));
+    let kind = wanted.str_at(&["kind"]);
+    let Some(served) = api_types::resources()
+        .iter()
+        .find(|r| r.group == group && r.version == version && r.kind == kind)
+        .and_then(|r| registry.served(group, version, &r.resource))
+    else {
+        return Ok(());
+    };
+    let (namespace, name) = (wanted.str_at(&["metadata", "namespace"]), wanted.str_at(&["metadata", "name"]));
+    let normal = registry::codec::normalize_served(&served, wanted.clone())?;
+    let Some(present) = registry.cached(group, &served.info.resource, namespace, name) else { return Ok(()) };
+    if present.get(field) == normal.get(field) && present.get("ports") == normal.get("ports") {
+        return Ok(());
+    }
+    let mut changed = present;
+    for field in [field, "ports", "addressType"] {
+        if let Some(value) = normal.get(field) {
+            changed.set(&[field], value.clone());
+        }
+    }
+    changed.remove(&["metadata", "resourceVersion"]);
+    registry.update(&served, &mut context(), namespace, name, "", changed).await.map(drop)
+}

@@ -1,0 +1,542 @@
+//! The request chain: who asks, may they, what is it about, and the answer's headers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use admission::View as _;
+use api_schema::{SmolStr, format_smolstr};
+use api_semantics::field::quoted;
+use api_semantics::status::{GroupResource, Status};
+use authn::impersonation::{Check, Impersonation};
+use authn::{Authenticator, UserInfo};
+use authz::{Attributes, Authorizer, Decision};
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use crate::api::{Answer, Api, ApiRequest, Content, not_allowed};
+use crate::body::Body;
+use crate::encode::typed;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::negotiate::{Form, Offer, negotiate};
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+use crate::serve::{Handler, Peer};
+use crate::{discovery::Discovery, proxy, virtuals::Virtuals};
+
+/// The largest body of a request (upstream's limit), in bytes.
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Requests that are no watch may take this long (upstream's --request-timeout).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Answers larger than this are compressed for those who accept it.
+const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// Warnings are cut to this many characters in all (upstream's limit) once there are many of them.
+const WARNING_CHARS_MAX: usize = 4 * 1024;
+const WARNING_CHARS_EACH: usize = 256;
+
+/// Everything that a request may need.
+pub struct Chain {
+    /// The stored resources.
+    pub api: Api,
+    /// Who asks.
+    pub authenticator: Arc<Authenticator>,
+    /// May they.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Groups, versions, resources.
+    pub discovery: Discovery,
+    /// Reviews, tokens and other resources that are not stored.
+    pub virtuals: Virtuals,
+    /// Health checks.
+    pub health: Health,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How to reach nodes, pods and services.
+    pub proxy: proxy::Proxy,
+    /// Gates on requests in flight.
+    pub in_flight: InFlight,
+}
+
+/// How many requests may run at once (`--max-requests-inflight` and its mutating twin).
+#[derive(Debug)]
+pub struct InFlight {
+    reads_max: u64,
+    writes_max: u64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl InFlight {
+    /// At most so many reads and writes; 0 is no limit.
+    pub fn new(reads_max: u64, writes_max: u64) -> Self {
+        Self { reads_max, writes_max, reads: AtomicU64::new(0), writes: AtomicU64::new(0) }
+    }
+
+    fn enter(&self, write: bool) -> Option<Permit<'_>> {
+        let (count, max) = if write { (&self.writes, self.writes_max) } else { (&self.reads, self.reads_max) };
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { count };
+        (max == 0 || before < max).then_some(permit)
+    }
+
+    /// Reads and writes that run now.
+    pub fn current(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
+    }
+}
+
+struct Permit<'a> {
+    count: &'a AtomicU64,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Handler for Chain {
+    fn handle(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(async move { self.respond(&peer, request).await })
+    }
+}
+
+/// What is known of a request before it is routed.
+struct Head {
+    info: RequestInfo,
+    query: Query,
+    query_text: SmolStr,
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl Chain {
+    async fn respond(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let path = crate::query::unescape_path(parts.uri.path());
+        let selector = query.text("fieldSelector");
+        let info = RequestInfo::parse(parts.method.as_str(), &path, query.flag("watch"), name_selector(selector).as_deref());
+        let audit_id = audit_id(&parts.headers, || self.api.registry.world().random.uuid_v4().into());
+        let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().is_some();
+        let mut head = Head {
+            info,
+            query_text: parts.uri.query().unwrap_or_default().into(),
+            query,
+            method: parts.method,
+            headers: parts.headers,
+        };
+        let mut warnings = Vec::new();
+        let outcome = self.run(peer, &mut head, body, upgrade.then_some(parts.extensions), &mut warnings).await;
+        let mut response = match outcome {
+            Ok(Outcome::Answer(answer)) => self.render(answer, &head, &mut warnings),
+            Ok(Outcome::Response(response)) => response,
+            Err(status) => self.render_status(&status, &head),
+        };
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&audit_id) {
+            headers.insert(HeaderName::from_static("audit-id"), value);
+        }
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        }
+        add_warnings(headers, &warnings);
+        self.metrics.observe(&head.info, head.method.as_str(), response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    async fn run(
+        &self,
+        peer: &Peer,
+        head: &mut Head,
+        body: Incoming,
+        upgrade: Option<http::Extensions>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Outcome, Status> {
+        let user = self.identify(peer, head, warnings)?;
+        self.authorize(&user, head)?;
+        let long_running = head.info.verb == "watch"
+            || matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log");
+        let permit = if long_running {
+            None
+        } else {
+            let write = !matches!(head.method, Method::GET | Method::HEAD);
+            match self.in_flight.enter(write) {
+                Some(permit) => Some(permit),
+                None => {
+                    return Err(Status::too_many_requests("Too many requests, please try again later.", 1));
+                }
+            }
+        };
+        if !head.info.is_resource {
+            drop(body);
+            return self.non_resource(head, &user);
+        }
+        if matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log")
+            && matches!(&*head.info.resource, "pods" | "nodes" | "services")
+        {
+            return self.pass_through(head, &user, body, upgrade).await;
+        }
+        let body = if long_running { Bytes::new() } else { read_body(body).await? };
+        let request = ApiRequest {
+            info: head.info.clone(),
+            query: head.query.clone(),
+            headers: std::mem::take(&mut head.headers),
+            body,
+            user,
+        };
+        let result = if long_running {
+            self.dispatch(&request).await
+        } else {
+            match tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(&request)).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+            }
+        };
+        drop(permit);
+        head.headers = request.headers;
+        result.map(Outcome::Answer)
+    }
+
+    async fn dispatch(&self, request: &ApiRequest) -> Result<Answer, Status> {
+        let info = &request.info;
+        if let Some(answer) = self.virtuals.answer(self, request).await {
+            return answer;
+        }
+        match self.api.registry.served(&info.group, &info.version, &info.resource) {
+            Some(served) => self.api.answer(request, &served).await,
+            None => Err(Status::path_not_found()),
+        }
+    }
+
+    /// Who asks, and on whose behalf.
+    fn identify(&self, peer: &Peer, head: &mut Head, warnings: &mut Vec<String>) -> Result<Arc<UserInfo>, Status> {
+        let now = self.api.registry.now();
+        let path = head.info.path.clone();
+        let request = authn::Request { headers: &mut head.headers, path: &path, client: Some(&peer.client) };
+        let found = match self.authenticator.authenticate(request, now) {
+            Ok(found) => found,
+            Err(refused) => {
+                warnings.extend(refused.warning.map(str::to_owned));
+                if !refused.reasons.is_empty() {
+                    tracing::info!(reason = %refused, path = %path, "unable to authenticate the request");
+                }
+                return Err(Status::unauthorized());
+            }
+        };
+        warnings.extend(found.warning.map(str::to_owned));
+        if let Some(notes) = &found.notes {
+            warnings.extend(notes.warnings.iter().cloned());
+        }
+        let wanted = Impersonation::from_headers(&mut head.headers).map_err(|e| Status::bad_request(e.to_string()))?;
+        let Some(wanted) = wanted else { return Ok(found.user) };
+        let result = wanted.resolve(&found.user, &head.info.verb, |user, check| {
+            let decision = match check {
+                Check::Request { verb } => {
+                    let mut attributes = attributes(user, &head.info, head.query.text("fieldSelector"));
+                    attributes.verb = verb;
+                    self.authorizer.authorize(&attributes)
+                }
+                Check::Resource(a) => self.authorizer.authorize(&impersonation_attributes(user, a)),
+            };
+            if decision.is_allowed() { Ok(()) } else { Err(decision.reason().to_owned()) }
+        });
+        match result {
+            Ok(acting) => Ok(Arc::new(acting.user)),
+            Err(refusal) => Err(match &refusal.check {
+                Check::Resource(a) => forbidden(
+                    &impersonation_attributes(&refusal.requestor, a),
+                    &Decision::NoOpinion(refusal.reason.as_str().into()),
+                ),
+                Check::Request { verb } => {
+                    let mut attributes =
+                        attributes(&refusal.requestor, &head.info, head.query.text("fieldSelector"));
+                    attributes.verb = verb;
+                    forbidden(&attributes, &Decision::NoOpinion(refusal.reason.as_str().into()))
+                }
+            }),
+        }
+    }
+
+    fn authorize(&self, user: &UserInfo, head: &Head) -> Result<(), Status> {
+        let attributes = attributes(user, &head.info, head.query.text("fieldSelector"));
+        if !head.info.is_resource && self.health.is_open(&head.info.path) {
+            return Ok(());
+        }
+        let decision = self.authorizer.authorize(&attributes);
+        if decision.is_allowed() { Ok(()) } else { Err(forbidden(&attributes, &decision)) }
+    }
+
+    fn non_resource(&self, head: &Head, user: &UserInfo) -> Result<Outcome, Status> {
+        let path = &*head.info.path;
+        if let Some(response) = self.health.respond(path, &head.query) {
+            return Ok(Outcome::Response(response));
+        }
+        if path == "/metrics" {
+            return Ok(Outcome::Response(self.metrics.respond(&self.api.registry, &self.in_flight)));
+        }
+        let _ = user;
+        self.discovery.respond(&self.api.registry, path, &head.query, &head.headers, &head.method).map(Outcome::Response)
+    }
+
+    async fn pass_through(
+        &self,
+        head: &mut Head,
+        user: &Arc<UserInfo>,
+        body: Incoming,
+        upgrade: Option<http::Extensions>,
+    ) -> Result<Outcome, Status> {
+        let info = &head.info;
+        let Some(served) = self.api.registry.served(&info.group, &info.version, &info.resource) else {
+            return Err(Status::path_not_found());
+        };
+        let verbs = served.info.subresource(&info.subresource).map(|s| s.verbs.as_slice()).unwrap_or_default();
+        if !verbs.iter().any(|verb| *verb == info.verb) {
+            return Err(not_allowed());
+        }
+        let passage = proxy::Passage {
+            info,
+            query: &head.query,
+            query_text: &head.query_text,
+            method: &head.method,
+            headers: &head.headers,
+            user,
+            upgrade,
+        };
+        self.proxy.pass(&self.api.registry, passage, body).await.map(Outcome::Response)
+    }
+
+    /// Whether a user may do something, for review kinds and escalation checks.
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        self.authorizer.authorize(attributes)
+    }
+
+    fn render(&self, answer: Answer, head: &Head, warnings: &mut Vec<String>) -> Response<Body> {
+        warnings.extend(answer.warnings);
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if let Ok(value) = HeaderValue::from_str(&answer.content_type) {
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        *response.body_mut() = match answer.content {
+            Content::Watch(watch) => Body::Stream(watch),
+            Content::Whole(bytes) => whole(bytes, head, response.headers_mut()),
+        };
+        response
+    }
+
+    fn render_status(&self, status: &Status, head: &Head) -> Response<Body> {
+        let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+        let offer = Offer { transforms: false, list: false, protobuf: true };
+        let agent = head.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Errors are told in JSON to those who accept nothing else that we have.
+        let form = plain_accept(accept)
+            .and_then(|accept| negotiate(Some(accept), head.query.optional_flag("pretty"), agent, offer).ok())
+            .unwrap_or(Form::JSON);
+        let body = typed(&status.to_value(), form);
+        let mut response = Response::new(Body::Full(body));
+        *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.encoding.media_type()));
+        if status.retry_after_seconds > 0 {
+            headers.insert(header::RETRY_AFTER, status.retry_after_seconds.into());
+        }
+        if status.code == 403 {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        response
+    }
+}
+
+/// The Accept header without transformations: a Status is no table.
+fn plain_accept(accept: Option<&str>) -> Option<&str> {
+    let accept = accept?;
+    Some(accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim()).find(|media_type| {
+        matches!(*media_type, "application/json" | "application/yaml" | "application/vnd.kubernetes.protobuf" | "*/*")
+    })?)
+}
+
+enum Outcome {
+    Answer(Answer),
+    Response(Response<Body>),
+}
+
+/// A whole body, compressed if that is wanted and worth it.
+fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
+    let accepts = head.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let gzip = accepts.split(',').any(|part| part.trim().split(';').next() == Some("gzip"));
+    if bytes.len() > GZIP_BYTES_MIN && gzip {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
+        if std::io::Write::write_all(&mut encoder, &bytes).is_ok()
+            && let Ok(packed) = encoder.finish()
+        {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            return Body::Full(packed.into());
+        }
+    }
+    Body::Full(bytes)
+}
+
+async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
+    let too_large = || Status::request_entity_too_large(BODY_BYTES_MAX);
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Status::bad_request(format!("reading the body failed: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > BODY_BYTES_MAX {
+                return Err(too_large());
+            }
+            match &first {
+                None => first = Some(data),
+                Some(_) => rest.extend_from_slice(&data),
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(REQUEST_TIMEOUT, read).await {
+        Ok(result) => result?,
+        Err(_) => return Err(Status::timeout("the request's body did not arrive in time", 0)),
+    }
+    let first = first.unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    Ok([&first[..], &rest[..]].concat().into())
+}
+
+fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo, field_selector: &'a str) -> Attributes<'a> {
+    Attributes {
+        user,
+        verb: &info.verb,
+        is_resource: info.is_resource,
+        group: &info.group,
+        version: &info.version,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        path: &info.path,
+        field_selector,
+    }
+}
+
+fn impersonation_attributes<'a>(
+    user: &'a UserInfo,
+    wanted: &'a authn::impersonation::Attributes,
+) -> Attributes<'a> {
+    Attributes {
+        user,
+        verb: &wanted.verb,
+        is_resource: true,
+        group: &wanted.api_group,
+        version: &wanted.api_version,
+        resource: &wanted.resource,
+        subresource: &wanted.subresource,
+        namespace: &wanted.namespace,
+        name: &wanted.name,
+        path: "",
+        field_selector: "",
+    }
+}
+
+/// The sentence that says who may not do what (apiserver `responsewriters.Forbidden`).
+pub fn forbidden_message(attributes: &Attributes<'_>) -> String {
+    let user = quoted(&attributes.user.name);
+    if !attributes.is_resource {
+        return format!("User {user} cannot {} path {}", attributes.verb, quoted(attributes.path));
+    }
+    let resource = if attributes.subresource.is_empty() {
+        attributes.resource.to_owned()
+    } else {
+        format!("{}/{}", attributes.resource, attributes.subresource)
+    };
+    let scope = if attributes.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {}", quoted(attributes.namespace))
+    };
+    format!(
+        "User {user} cannot {} resource {} in API group {} {scope}",
+        attributes.verb,
+        quoted(&resource),
+        quoted(attributes.group)
+    )
+}
+
+fn forbidden(attributes: &Attributes<'_>, decision: &Decision) -> Status {
+    let mut why = forbidden_message(attributes);
+    if !decision.reason().is_empty() {
+        why = format!("{why}: {}", decision.reason());
+    }
+    if attributes.is_resource {
+        Status::forbidden(&GroupResource::new(attributes.group, attributes.resource), attributes.name, why)
+    } else {
+        Status::forbidden(&GroupResource::default(), "", why)
+    }
+}
+
+/// The name that a field selector pins by `metadata.name=`.
+fn name_selector(selector: &str) -> Option<SmolStr> {
+    if selector.is_empty() {
+        return None;
+    }
+    let parsed = api_semantics::selector::FieldSelector::parse(selector).ok()?;
+    parsed.exact("metadata.name").filter(|name| !name.is_empty()).map(SmolStr::new)
+}
+
+fn audit_id(headers: &HeaderMap, make: impl FnOnce() -> String) -> SmolStr {
+    match headers.get("audit-id").and_then(|value| value.to_str().ok()) {
+        Some(id) if !id.is_empty() => id.into(),
+        _ => make().into(),
+    }
+}
+
+fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
+    let total: usize = warnings.iter().map(|text| text.chars().count()).sum();
+    let mut said: Vec<String> = Vec::new();
+    let mut budget = WARNING_CHARS_MAX;
+    for text in warnings {
+        let text: String = if total > WARNING_CHARS_MAX {
+            text.chars().take(WARNING_CHARS_EACH).collect()
+        } else {
+            text.clone()
+        };
+        if said.contains(&text) || budget < text.chars().count() {
+            continue;
+        }
+        budget -= text.chars().count();
+        let escaped: String = text
+            .chars()
+            .flat_map(|c| match c {
+                '"' | '\\' => vec!['\\', c],
+                c if c.is_control() => vec![' '],
+                c => vec![c],
+            })
+            .collect();
+        if let Ok(value) = HeaderValue::from_bytes(format_smolstr!("299 - \"{escaped}\"").as_bytes()) {
+            headers.append(header::WARNING, value);
+        }
+        said.push(text);
+    }
+}
+
+/// A tree of a built-in kind as an answer in the form that the client accepts.
+pub(crate) fn typed_answer(request: &ApiRequest, code: u16, value: &api_schema::Value) -> Result<Answer, Status> {
+    let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+    Ok(Answer::whole(code, form, typed(value, form)))
+}
