@@ -66,6 +66,12 @@ impl Masker {
                 metadata.insert("resourceVersion".into(), "<rv>".into());
             }
         }
+        // A bookmark tells how far the server is by now.
+        if fields.get("type").is_some_and(|kind| kind == "BOOKMARK")
+            && let Some(version) = fields.get_mut("object").and_then(|o| o.pointer_mut("/metadata/resourceVersion"))
+        {
+            *version = "<rv>".into();
+        }
         // A table's column explains itself in the server's own words.
         if fields.contains_key("priority") && fields.contains_key("format") && fields.contains_key("description") {
             fields.insert("description".into(), "<any>".into());
@@ -125,7 +131,7 @@ impl Masker {
             let digits = &rest[start..end];
             match self.known("rv", digits) {
                 // How far the server is by now is nobody's business.
-                _ if rest[..start].ends_with("current: ") => masked.push_str("<rv>"),
+                _ if rest[..start].ends_with("current: ") || rest[..start].ends_with('(') => masked.push_str("<rv>"),
                 Some(placeholder) => masked.push_str(&placeholder),
                 None => masked.push_str(digits),
             }
