@@ -108,9 +108,10 @@ pub trait Kind: Send + Sync {
         false
     }
 
-    /// Whether [`Kind::validate`] checks everything, so that the rules of the tables need not be asked.
+    /// Whether [`Kind::validate`] checks everything, so that the rules of the tables ([`crate::schema_rules`]) need
+    /// not be asked. A kind with a file of its own does, unless it says otherwise.
     fn full_validation(&self) -> bool {
-        false
+        true
     }
 
     /// The conditions of an object's table row, such as `Completed` of a finished Pod.
@@ -125,6 +126,10 @@ pub trait Kind: Send + Sync {
     fn validate_subresource_update(&self, _subresource: &str, _new: &Value, _old: &Value) -> ErrorList {
         ErrorList::new()
     }
+
+    /// Fills in times that are the server's to give. Runs after the preparation of every create (`old` is none) and
+    /// update, through whatever subresource; `now` is as in metadata.
+    fn stamp(&self, _new: &mut Value, _old: Option<&Value>, _now: &str) {}
 
     /// Whether a deletion answers with the object rather than with a Status.
     fn returns_deleted_object(&self) -> bool {
@@ -148,5 +153,9 @@ impl Kind for Plain {
 
     fn resource(&self) -> &str {
         &self.resource
+    }
+
+    fn full_validation(&self) -> bool {
+        false
     }
 }

@@ -6,6 +6,8 @@
 pub mod all;
 mod apps;
 pub mod autoscaling;
+mod batch;
+mod certificates;
 mod checks;
 pub mod convert;
 mod coordination;
@@ -20,6 +22,7 @@ mod node;
 pub mod policy;
 mod rbac;
 mod scheduling;
+pub mod schema_rules;
 mod storage;
 
 pub use core::{pod, service};

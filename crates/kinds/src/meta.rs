@@ -39,12 +39,10 @@ pub fn validate(object: &Value, namespaced: bool, check_name: &dyn Fn(&str, bool
     errors
 }
 
-/// Checks the metadata of an updated object: all but the kind's rule for names, and what may not change. The registry
-/// has put back what updates may leave out (uid, creationTimestamp, deletion time and grace, generation).
+/// Checks what may not change in the metadata of an updated object, beside [`validate`]. The registry has put back what
+/// updates may leave out (uid, creationTimestamp, deletion time and grace, generation).
 pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
-    let namespaced = !old.str_at(&["metadata", "namespace"]).is_empty();
-    // The name cannot change, so that what a path can hold is all that is asked of it.
-    let mut errors = validate(new, namespaced, &names::path_segment_name);
+    let mut errors = ErrorList::new();
     let nothing = Value::Null;
     let (new, old) = (new.get("metadata").unwrap_or(&nothing), old.get("metadata").unwrap_or(&nothing));
     let path = Path::new("metadata");

@@ -21,10 +21,6 @@ impl Kind for Binding {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let kind = object.str_at(&["target", "kind"]);

@@ -26,10 +26,6 @@ impl Kind for ConfigMap {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let (data, binary) = (Path::new("data"), Path::new("binaryData"));

@@ -33,10 +33,6 @@ impl Kind for Endpoints {
         true
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn deprecation(&self) -> Option<&'static str> {
         Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
     }

@@ -27,10 +27,6 @@ impl Kind for Event {
         true
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = event::check(object);
         for error in errors.iter_mut().filter(|error| error.field == "reportingController") {

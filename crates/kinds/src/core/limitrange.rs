@@ -34,10 +34,6 @@ impl Kind for LimitRange {
         true
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         for limit in items_mut(object, &["spec", "limits"]) {
             if limit.str_at(&["type"]) == "Container" {

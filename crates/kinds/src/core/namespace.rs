@@ -32,10 +32,6 @@ impl Kind for Namespace {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         label_with_name(object);
         default_text(object, &["status", "phase"], "Active");

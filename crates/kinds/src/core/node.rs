@@ -6,7 +6,7 @@ use api_semantics::{ip, names};
 
 use super::shared::{check_quantity, quantities, round_up_resources};
 use crate::Kind;
-use crate::checks::{invalid_text, map, name, texts};
+use crate::checks::{internal, invalid_text, map, name, texts};
 
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
@@ -25,10 +25,6 @@ impl Kind for Node {
 
     fn has_generation(&self) -> bool {
         false
-    }
-
-    fn full_validation(&self) -> bool {
-        true
     }
 
     fn keeps_status_on_create(&self) -> bool {
@@ -198,14 +194,7 @@ fn check_taints(errors: &mut ErrorList, object: &Value) {
             errors.push(Error::not_supported(&effect_path, effect, &EFFECTS));
         }
         if taints[..at].iter().any(|other| other.str_at(&["key"]) == key && other.str_at(&["effect"]) == effect) {
-            let names = [("key", "Key"), ("value", "Value"), ("effect", "Effect"), ("timeAdded", "TimeAdded")];
-            let mut taint = taint.clone();
-            for field in ["key", "value", "effect"] {
-                if taint.get(field).is_none() {
-                    taint.set(&[field], "");
-                }
-            }
-            let mut error = Error::duplicate(&path, crate::checks::go_struct(&taint, &names));
+            let mut error = Error::duplicate(&path, internal(Some(taint), "io.k8s.api.core.v1.Taint"));
             error.detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(error);
         }
@@ -247,8 +236,7 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
     let (addresses, path) = (new.list_at(&["status", "addresses"]), Path::new("status.addresses"));
     for (at, address) in addresses.iter().enumerate() {
         if addresses[..at].contains(address) {
-            let shown = crate::checks::go_struct(address, &[("type", "Type"), ("address", "Address")]);
-            errors.push(Error::duplicate(&path.index(at), shown));
+            errors.push(Error::duplicate(&path.index(at), internal(Some(address), "io.k8s.api.core.v1.NodeAddress")));
         }
     }
     let (had, has) = (texts(old, &["spec", "podCIDRs"]), texts(new, &["spec", "podCIDRs"]));
@@ -282,7 +270,7 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
 fn check_config_source(errors: &mut ErrorList, source: &Value, path: &Path<'_>, in_status: bool) {
     let Some(config_map) = source.get("configMap") else {
         let why = "exactly one reference subfield must be non-nil";
-        errors.push(Error::invalid(path, Value::Raw("{\"ConfigMap\":null}".into()), why));
+        errors.push(Error::invalid(path, internal(Some(source), "io.k8s.api.core.v1.NodeConfigSource"), why));
         return;
     };
     let path = path.child("configMap");

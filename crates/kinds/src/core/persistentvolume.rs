@@ -30,10 +30,6 @@ impl Kind for PersistentVolume {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         default_text(object, &["status", "phase"], "Pending");
         default_text(object, &["spec", "persistentVolumeReclaimPolicy"], "Retain");

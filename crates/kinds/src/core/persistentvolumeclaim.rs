@@ -34,10 +34,6 @@ impl Kind for PersistentVolumeClaim {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         default_text(object, &["status", "phase"], "Pending");
         default_spec(object.entry(&["spec"]));

@@ -6,7 +6,7 @@ use api_semantics::names;
 
 use super::shared::{check_quantity, check_resource_name, is_quota_resource, quantities, round_up_resources};
 use crate::Kind;
-use crate::checks::{map, name, texts};
+use crate::checks::{internal, map, name, texts};
 
 /// The kind ResourceQuota.
 pub(crate) struct ResourceQuota;
@@ -22,10 +22,6 @@ impl Kind for ResourceQuota {
 
     fn has_generation(&self) -> bool {
         false
-    }
-
-    fn full_validation(&self) -> bool {
-        true
     }
 
     fn default(&self, object: &mut Value) {
@@ -128,7 +124,7 @@ fn check_selector(errors: &mut ErrorList, object: &Value) {
             errors.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
         }
         for _ in misplaced(object, scope) {
-            let shown = object.at(&["spec", "scopeSelector"]).map(selector_shown).unwrap_or_default();
+            let shown = internal(object.at(&["spec", "scopeSelector"]), "io.k8s.api.core.v1.ScopeSelector");
             errors.push(Error::invalid(&path, shown, "unsupported scope applied to resource"));
         }
         let only_exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && is_scope(scope);
@@ -154,14 +150,6 @@ fn check_selector(errors: &mut ErrorList, object: &Value) {
         scopes.push(scope);
     }
     check_conflicts(errors, &scopes, object.at(&["spec", "scopes"]).cloned().unwrap_or_default());
-}
-
-/// The selector as Go's JSON shows its internal type.
-fn selector_shown(selector: &Value) -> Value {
-    let names = [("scopeName", "ScopeName"), ("operator", "Operator"), ("values", "Values")];
-    let expressions = selector.list_at(&["matchExpressions"]).iter();
-    let shown: Vec<Value> = expressions.map(|expression| crate::checks::go_struct(expression, &names)).collect();
-    Value::Raw(format!("{{\"MatchExpressions\":{}}}", api_semantics::field::shown(&shown.into())).into())
 }
 
 fn is_scope(scope: &str) -> bool {

@@ -31,10 +31,6 @@ impl Kind for Secret {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         default_text(object, &["type"], "Opaque");
         // `stringData` is a way to write, never stored.
@@ -117,16 +113,12 @@ fn check_type(errors: &mut ErrorList, object: &Value, data: &Map, path: &Path<'_
             let value = need(".dockerconfigjson");
             check_json(errors, value, &path.key(".dockerconfigjson"));
         }
-        "kubernetes.io/basic-auth" => {
-            if !["username", "password"].iter().any(|key| data.contains_key(key)) {
-                need("username");
-                need("password");
-            }
+        "kubernetes.io/basic-auth" if !["username", "password"].iter().any(|key| data.contains_key(key)) => {
+            need("username");
+            need("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.get("ssh-privatekey").is_none_or(Value::is_zero) {
-                errors.push(Error::required(&path.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(Value::is_zero) => {
+            errors.push(Error::required(&path.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             need("tls.crt");

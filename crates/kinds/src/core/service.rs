@@ -44,10 +44,6 @@ impl Kind for Service {
         true
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn default(&self, object: &mut Value) {
         default_text(object, &["spec", "sessionAffinity"], "None");
         match object.str_at(&["spec", "sessionAffinity"]) {
@@ -790,5 +786,350 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
         && let Some(port) = old.int_at(&health_check)
     {
         new.set(&health_check, port);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::tests::{cells, create, defaults, json, update, update_status};
+
+    /// A Service with one port and what `spec` says.
+    fn service(spec: &str) -> String {
+        let comma = if spec.is_empty() { "" } else { "," };
+        format!(r#"{{"spec":{{"ports":[{{"port":80}}]{comma}{spec}}}}}"#)
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        defaults(
+            &Service,
+            &service(r#""sessionAffinityConfig":{"clientIP":{"timeoutSeconds":5}}"#),
+            r#"{"spec":{"ports":[{"port":80,"protocol":"TCP","targetPort":80}],"sessionAffinity":"None",
+                "type":"ClusterIP","internalTrafficPolicy":"Cluster"}}"#,
+        );
+        defaults(
+            &Service,
+            r#"{"spec":{"ports":[{"port":80,"targetPort":"web"}],"sessionAffinity":"ClientIP","type":"LoadBalancer"},
+                "status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4"},{"hostname":"a"}]}}}"#,
+            r#"{"spec":{"ports":[{"port":80,"protocol":"TCP","targetPort":"web"}],"sessionAffinity":"ClientIP",
+                "sessionAffinityConfig":{"clientIP":{"timeoutSeconds":10800}},"type":"LoadBalancer",
+                "internalTrafficPolicy":"Cluster","externalTrafficPolicy":"Cluster",
+                "allocateLoadBalancerNodePorts":true},
+                "status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4","ipMode":"VIP"},{"hostname":"a"}]}}}"#,
+        );
+    }
+
+    #[test]
+    fn types_say_what_a_service_needs() {
+        create(&Service, &service(""), "");
+        create(&Service, r#"{"spec":{"clusterIP":"None","clusterIPs":["None"]}}"#, "");
+        create(&Service, r#"{"spec":{"type":"ExternalName","externalName":"example.com."}}"#, "");
+        create(&Service, r#"{"spec":{}}"#, "spec.ports: Required value");
+        create(
+            &Service,
+            &service(
+                r#""type":"ExternalName","clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],"ipFamilies":["IPv4"],
+                "ipFamilyPolicy":"SingleStack""#,
+            ),
+            "spec.clusterIPs: Forbidden: may not be set for ExternalName services\n\
+             spec.ipFamilies: Forbidden: may not be set for ExternalName services\n\
+             spec.ipFamilyPolicy: Forbidden: may not be set for ExternalName services\n\
+             spec.externalName: Required value",
+        );
+        create(
+            &Service,
+            &service(r#""type":"NodePort","clusterIP":"None","clusterIPs":["None"]"#),
+            "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services",
+        );
+        create(
+            &Service,
+            &service(r#""type":"Pigeon""#),
+            "spec.type: Unsupported value: \"Pigeon\": supported values: \"ClusterIP\", \"ExternalName\", \
+             \"LoadBalancer\", \"NodePort\"",
+        );
+    }
+
+    #[test]
+    fn ports_are_named_and_distinct() {
+        create(
+            &Service,
+            r#"{"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30080},{"port":80,"name":"a","nodePort":30080},
+                {"port":81,"name":"a","targetPort":"1","appProtocol":"/"}]}}"#,
+            "spec.ports[0].name: Required value\n\
+             spec.ports[2].name: Duplicate value: \"a\"\n\
+             spec.ports[2].targetPort: Invalid value: \"1\": must contain at least one letter (a-z)\n\
+             spec.ports[2].appProtocol: Invalid value: \"/\": prefix part must be non-empty\n\
+             spec.ports[2].appProtocol: Invalid value: \"/\": name part must be non-empty\n\
+             spec.ports[2].appProtocol: Invalid value: \"/\": name part must consist of alphanumeric characters, '-', \
+             '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
+             '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')\n\
+             spec.ports[1].nodePort: Duplicate value: 30080\n\
+             spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\
+             \"TargetPort\":0,\"NodePort\":0}",
+        );
+        create(
+            &Service,
+            r#"{"spec":{"ports":[{"port":0,"protocol":"X","nodePort":1}]}}"#,
+            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive\n\
+             spec.ports[0].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"\n\
+             spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive\n\
+             spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+        );
+    }
+
+    #[test]
+    fn addresses_agree_with_each_other_and_with_families() {
+        create(
+            &Service,
+            &service(r#""clusterIP":"10.0.0.1","clusterIPs":["10.0.0.2"]"#),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`",
+        );
+        create(
+            &Service,
+            &service(r#""clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1","10.0.0.2"]"#),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.1\",\"10.0.0.2\"]: may specify no more than one IP for each IP \
+             family",
+        );
+        create(
+            &Service,
+            &service(
+                r#""clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],"ipFamilies":["IPv6","IPv6","x"],
+                "ipFamilyPolicy":"y""#,
+            ),
+            "spec.ipFamilies[1]: Duplicate value: \"IPv6\"\n\
+             spec.ipFamilies[2]: Unsupported value: \"x\": supported values: \"IPv4\", \"IPv6\"\n\
+             spec.ipFamilyPolicy: Unsupported value: \"y\": supported values: \"PreferDualStack\", \
+             \"RequireDualStack\", \"SingleStack\"\n\
+             spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+        );
+        create(
+            &Service,
+            &service(r#""externalIPs":["127.0.0.1","010.1.2.3"]"#),
+            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, \
+             ::1/128)\n\
+             spec.externalIPs[1]: Invalid value: \"010.1.2.3\": must not have leading 0s",
+        );
+    }
+
+    #[test]
+    fn affinity_lasts_a_day_at_most() {
+        create(
+            &Service,
+            &service(r#""sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":86401}}"#),
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less \
+             than 86400",
+        );
+        create(
+            &Service,
+            &service(r#""sessionAffinity":"Cookie""#),
+            "spec.sessionAffinity: Unsupported value: \"Cookie\": supported values: \"ClientIP\", \"None\"",
+        );
+    }
+
+    #[test]
+    fn policies_and_load_balancer_fields_fit_the_type() {
+        create(
+            &Service,
+            &service(
+                r#""externalTrafficPolicy":"Local","internalTrafficPolicy":"x","healthCheckNodePort":1,
+                "allocateLoadBalancerNodePorts":false,"loadBalancerClass":"a","loadBalancerSourceRanges":["10.0.0.1/8"],
+                "trafficDistribution":"y""#,
+            ),
+            "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'\n\
+             spec.LoadBalancerSourceRanges[0]: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix \
+             length\n\
+             spec.allocateLoadBalancerNodePorts: Forbidden: may only be used when `type` is 'LoadBalancer'\n\
+             spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'\n\
+             spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services\n\
+             spec.healthCheckNodePort: Invalid value: 1: may only be set when `type` is 'LoadBalancer' and \
+             `externalTrafficPolicy` is 'Local'\n\
+             spec.internalTrafficPolicy: Unsupported value: \"x\": supported values: \"Cluster\", \"Local\"\n\
+             spec.trafficDistribution: Unsupported value: \"y\": supported values: \"PreferClose\", \
+             \"PreferSameZone\", \"PreferSameNode\"",
+        );
+        create(
+            &Service,
+            &service(
+                r#""type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":32000,
+                "loadBalancerClass":"a/b/c""#,
+            ),
+            "spec.loadBalancerClass: Invalid value: \"a/b/c\": a valid label key must consist of alphanumeric \
+             characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or \
+             'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with \
+             an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+        );
+    }
+
+    #[test]
+    fn a_cluster_ip_stays_and_a_second_comes_and_goes() {
+        let with = |ips: &str, more: &str| service(&format!(r#""clusterIP":"10.0.0.1","clusterIPs":[{ips}]{more}"#));
+        let (one, both) = (r#""10.0.0.1""#, r#""10.0.0.1","fd00::1""#);
+        update(&Service, &with(one, ""), &with(both, ""), "");
+        update(&Service, &with(both, ""), &with(one, r#","ipFamilyPolicy":"SingleStack""#), "");
+        update(
+            &Service,
+            &with(both, ""),
+            &with(one, ""),
+            "spec.ipFamilyPolicy: Invalid value: null: must be set to 'SingleStack' when releasing the secondary \
+             clusterIP",
+        );
+        update(
+            &Service,
+            &with(one, ""),
+            &service(r#""clusterIP":"10.0.0.2","clusterIPs":["10.0.0.2"]"#),
+            "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set",
+        );
+        update(
+            &Service,
+            &with(one, r#","ipFamilies":["IPv4"]"#),
+            &with(one, r#","ipFamilies":["IPv6"]"#),
+            "spec.ipFamilies[0]: Invalid value: [\"IPv6\"]: may not change once set\n\
+             spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+        );
+    }
+
+    #[test]
+    fn a_class_and_a_health_check_port_stay() {
+        let balancer = |more: &str| service(&format!(r#""type":"LoadBalancer"{more}"#));
+        update(
+            &Service,
+            &balancer(r#","loadBalancerClass":"a""#),
+            &balancer(r#","loadBalancerClass":"b""#),
+            "spec.loadBalancerClass: Invalid value: \"b\": may not change once set",
+        );
+        let local = |port: u16| balancer(&format!(r#","externalTrafficPolicy":"Local","healthCheckNodePort":{port}"#));
+        update(&Service, &local(30000), &local(30001), "spec.healthCheckNodePort: Forbidden: field is immutable");
+    }
+
+    #[test]
+    fn a_new_type_drops_what_it_does_not_need() {
+        let old = json(
+            r#"{"spec":{"type":"LoadBalancer","clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],"ipFamilies":["IPv4"],
+                "ipFamilyPolicy":"SingleStack","ports":[{"port":80,"nodePort":30080}],
+                "externalTrafficPolicy":"Local","healthCheckNodePort":30081,"allocateLoadBalancerNodePorts":true,
+                "loadBalancerClass":"a"},"status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4"}]}}}"#,
+        );
+        for (service_type, expect) in [
+            (
+                "ClusterIP",
+                r#"{"spec":{"type":"ClusterIP","clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],
+                    "ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","ports":[{"port":80}]},
+                    "status":{"loadBalancer":{}}}"#,
+            ),
+            ("ExternalName", r#"{"spec":{"type":"ExternalName","ports":[{"port":80}]},"status":{"loadBalancer":{}}}"#),
+        ] {
+            let mut new = old.clone();
+            new.set(&["spec", "type"], service_type);
+            Service.prepare_update(&mut new, &old);
+            assert_eq!(new, json(expect), "{service_type}");
+        }
+    }
+
+    #[test]
+    fn what_was_allocated_is_kept_unless_the_client_says_otherwise() {
+        let old = r#"{"spec":{"type":"NodePort","clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],
+            "ports":[{"name":"a","port":80,"nodePort":30080},{"name":"b","port":81,"nodePort":30081}]}}"#;
+        for (new, expect) in [
+            (
+                r#"{"spec":{"type":"NodePort","ports":[{"name":"a","port":90},{"name":"c","port":81}]}}"#,
+                r#"{"spec":{"type":"NodePort","clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],
+                    "ports":[{"name":"a","port":90,"nodePort":30080},{"name":"c","port":81}]}}"#,
+            ),
+            (
+                r#"{"spec":{"type":"NodePort","clusterIP":"10.0.0.2","clusterIPs":["10.0.0.1"],
+                    "ports":[{"name":"a","port":80,"nodePort":30081},{"name":"b","port":81}]}}"#,
+                r#"{"spec":{"type":"NodePort","clusterIP":"10.0.0.2","clusterIPs":["10.0.0.2"],
+                    "ports":[{"name":"a","port":80,"nodePort":30081},{"name":"b","port":81}]}}"#,
+            ),
+            (r#"{"spec":{"type":"ExternalName"}}"#, r#"{"spec":{"type":"ExternalName"}}"#),
+        ] {
+            let (old, mut new) = (json(old), json(new));
+            normalize_cluster_ips(&mut new, Some(&old));
+            keep_allocated(&mut new, &old);
+            assert_eq!(new, json(expect));
+        }
+        let mut new = json(r#"{"spec":{"clusterIP":"None"}}"#);
+        normalize_cluster_ips(&mut new, None);
+        assert_eq!(new, json(r#"{"spec":{"clusterIP":"None","clusterIPs":["None"]}}"#));
+    }
+
+    #[test]
+    fn statuses_hold_addresses_or_names() {
+        let balancer = service(r#""type":"LoadBalancer""#);
+        let with_status = |ingress: &str| {
+            let spec = balancer.trim_end_matches('}');
+            format!(r#"{spec}}},"status":{{"loadBalancer":{{"ingress":[{ingress}]}}}}}}"#)
+        };
+        update_status(&Service, &balancer, &with_status(r#"{"ip":"1.2.3.4"},{"hostname":"a.b"}"#), "");
+        update_status(
+            &Service,
+            &balancer,
+            &with_status(r#"{"ip":"x","ipMode":"Direct"},{"hostname":"1.2.3.4","ipMode":"VIP"}"#),
+            "status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or \
+             2001:db8::ffff)\n\
+             status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Direct\": supported values: \"Proxy\", \
+             \"VIP\"\n\
+             status.loadBalancer.ingress[1].ipMode: Forbidden: may not be specified when `ip` is not set\n\
+             status.loadBalancer.ingress[1].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+        );
+        update_status(
+            &Service,
+            &service(""),
+            r#"{"spec":{"type":"ClusterIP"},"status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4","ipMode":"VIP"}]}}}"#,
+            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
+        );
+    }
+
+    #[test]
+    fn odd_settings_are_warned_of() {
+        let object = json(
+            r#"{"spec":{"type":"ClusterIP","clusterIP":"None","sessionAffinity":"None","externalIPs":["::ffff:1.2.3.4"],
+                "externalName":"a"}}"#,
+        );
+        assert_eq!(
+            Service.warnings(&object, None),
+            [
+                "spec.externalIPs is ignored for headless services",
+                "spec.SessionAffinity is ignored for headless services",
+                "spec.externalIPs[0]: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\"",
+                "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn cells_tell_addresses_and_ports() {
+        for (spec, status, expect) in [
+            (
+                r#""type":"ClusterIP","clusterIPs":["10.0.0.1"],"ports":[{"port":80,"protocol":"TCP"}],
+                    "selector":{"b":"c","a":"b"}"#,
+                "",
+                r#"["s","ClusterIP","10.0.0.1","<none>","80/TCP","<unknown>","a=b,b=c"]"#,
+            ),
+            (
+                r#""type":"NodePort","clusterIPs":["10.0.0.1"],"externalIPs":["1.1.1.1","2.2.2.2"],
+                    "ports":[{"port":80,"nodePort":30080,"protocol":"TCP"},{"port":53,"protocol":"UDP"}]"#,
+                "",
+                r#"["s","NodePort","10.0.0.1","1.1.1.1,2.2.2.2","80:30080/TCP,53/UDP","<unknown>","<none>"]"#,
+            ),
+            (
+                r#""type":"LoadBalancer""#,
+                "",
+                r#"["s","LoadBalancer","<none>","<pending>","<none>","<unknown>","<none>"]"#,
+            ),
+            (
+                r#""type":"LoadBalancer""#,
+                r#","status":{"loadBalancer":{"ingress":[{"ip":"2.2.2.2"},{"hostname":"a.b"},{"ip":"1.1.1.1"}]}}"#,
+                r#"["s","LoadBalancer","<none>","1.1.1.1,2.2.2.2,a.b","<none>","<unknown>","<none>"]"#,
+            ),
+            (
+                r#""type":"ExternalName","externalName":"x.y""#,
+                "",
+                r#"["s","ExternalName","<none>","x.y","<none>","<unknown>","<none>"]"#,
+            ),
+        ] {
+            cells(&Service, &format!(r#"{{"metadata":{{"name":"s"}},"spec":{{{spec}}}{status}}}"#), expect);
+        }
     }
 }

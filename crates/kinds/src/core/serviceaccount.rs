@@ -23,10 +23,6 @@ impl Kind for ServiceAccount {
         false
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn prepare_create(&self, object: &mut Value) {
         keep_secret_names(object);
     }
