@@ -1,7 +1,7 @@
 //! Every kind that has behaviour of its own.
 
 use crate::{
-    Kind, apps, autoscaling, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac,
+    Kind, apps, autoscaling, batch, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac,
     scheduling, storage,
 };
 
@@ -30,6 +30,8 @@ pub const ALL: &[&dyn Kind] = &[
     &apps::replicaset::ReplicaSet,
     &apps::statefulset::StatefulSet,
     &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
+    &batch::cronjob::CronJob,
+    &batch::job::Job,
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,
     &events::event::Event,

@@ -44,10 +44,6 @@ impl Kind for ControllerRevision {
         errors
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let owners = object.list_at(&["metadata", "ownerReferences"]);
         let controller = match owners.iter().find(|owner| owner.is_true("controller")) {

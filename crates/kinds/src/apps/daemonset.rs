@@ -7,7 +7,7 @@ use api_semantics::{int_or_string, time};
 
 use super::deployment::{amount, same_template};
 use crate::Kind;
-use crate::checks::{go_struct, immutable, name, not_negative};
+use crate::checks::{immutable, internal, name, not_negative};
 use crate::core::pod::look::{Fill, Look};
 use crate::core::pod::template::{self, TEMPLATE};
 use crate::core::pod::validate as pod_validate;
@@ -95,10 +95,6 @@ impl Kind for DaemonSet {
         if unchanged { Vec::new() } else { template::template_warnings(new, None, TEMPLATE) }
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let [containers, images] = template::container_cells(object.at(TEMPLATE));
         let status = |field: &str| template::number_cell(object, &["status", field]);
@@ -151,7 +147,7 @@ fn update_strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
         ("RollingUpdate", None) => errors.push(Error::required(&rolling_path, "")),
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &rolling_path),
         _ => {
-            let shown = go_struct(strategy, &[("type", "Type"), ("rollingUpdate", "RollingUpdate")]);
+            let shown = internal(Some(strategy), "io.k8s.api.apps.v1.DaemonSetUpdateStrategy");
             errors.push(Error::not_supported(path, shown, &["RollingUpdate", "OnDelete"]));
         }
     }

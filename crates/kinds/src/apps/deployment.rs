@@ -6,7 +6,7 @@ use api_semantics::selector::Selector;
 use api_semantics::{int_or_string, time};
 
 use crate::Kind;
-use crate::checks::{go_struct, immutable, name, not_negative, same};
+use crate::checks::{immutable, internal, name, not_negative, same};
 use crate::core::pod::look::{Fill, Look};
 use crate::core::pod::template::{self, TEMPLATE};
 
@@ -96,10 +96,6 @@ impl Kind for Deployment {
         template::named_warnings(new, old, TEMPLATE)
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let [containers, images] = template::container_cells(object.at(TEMPLATE));
         let selector = match Selector::from_value(object.at(&["spec", "selector"])) {
@@ -177,7 +173,7 @@ fn strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
         }
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &rolling_path),
         _ => {
-            let shown = go_struct(strategy, &[("type", "Type"), ("rollingUpdate", "RollingUpdate")]);
+            let shown = internal(Some(strategy), "io.k8s.api.apps.v1.DeploymentStrategy");
             errors.push(Error::not_supported(path, shown, &["Recreate", "RollingUpdate"]));
         }
     }

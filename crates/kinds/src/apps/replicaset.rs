@@ -56,10 +56,6 @@ impl Kind for ReplicaSet {
         template::named_warnings(new, old, TEMPLATE)
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let [containers, images] = template::container_cells(object.at(TEMPLATE));
         Some(vec![

@@ -7,7 +7,7 @@ use api_semantics::{int_or_string, names, time};
 
 use super::deployment::{amount, ready_cell};
 use crate::Kind;
-use crate::checks::{go_struct, invalid_text, name, not_negative, same, supported};
+use crate::checks::{internal, invalid_text, name, not_negative, same, supported};
 use crate::core::pod::look::{Fill, Look};
 use crate::core::pod::template::{self, TEMPLATE};
 use crate::core::pod::{defaults, resources, validate as pod_validate};
@@ -150,10 +150,6 @@ impl Kind for StatefulSet {
         warnings
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let [containers, images] = template::container_cells(object.at(TEMPLATE));
         Some(vec![name(object), ready_cell(object), time::age(object, now), containers, images])
@@ -256,7 +252,7 @@ fn update_strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
     match (strategy.text("type"), strategy.get("rollingUpdate")) {
         ("", _) => errors.push(Error::required(path, "")),
         ("OnDelete", Some(rolling)) => {
-            let shown = go_struct(rolling, &[("partition", "Partition"), ("maxUnavailable", "MaxUnavailable")]);
+            let shown = internal(Some(rolling), "io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy");
             errors.push(Error::invalid(&rolling_path, shown, "only allowed for updateStrategy 'RollingUpdate'"));
         }
         ("RollingUpdate", Some(rolling)) => {
@@ -272,7 +268,7 @@ fn update_strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
         }
         ("OnDelete" | "RollingUpdate", None) => {}
         _ => {
-            let shown = go_struct(strategy, &[("type", "Type"), ("rollingUpdate", "RollingUpdate")]);
+            let shown = internal(Some(strategy), "io.k8s.api.apps.v1.StatefulSetUpdateStrategy");
             errors.push(Error::invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'"));
         }
     }

@@ -44,10 +44,6 @@ impl Kind for PodTemplate {
         template::template_warnings(new, old, TEMPLATE)
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn returns_deleted_object(&self) -> bool {
         true
     }

@@ -60,10 +60,6 @@ impl Kind for ReplicationController {
         template::named_warnings(new, old, TEMPLATE)
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let [containers, images] = template::container_cells(object.at(TEMPLATE));
         Some(vec![

@@ -79,10 +79,6 @@ impl Kind for Pod {
         if old.is_some() { Vec::new() } else { warnings::pod(new) }
     }
 
-    fn full_validation(&self) -> bool {
-        true
-    }
-
     fn returns_deleted_object(&self) -> bool {
         true
     }
