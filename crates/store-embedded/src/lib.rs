@@ -175,7 +175,7 @@ impl EmbeddedStore {
             hub: Hub::new(state.revision),
             state: RwLock::new(state),
             queue: Queue::new(),
-            disk_bytes: AtomicU64::new(log.bytes() + snapshot.as_ref().map_or(0, |(_, bytes)| *bytes)),
+            disk_bytes: AtomicU64::new(log.bytes() + snapshot.map_or(0, |snapshot| snapshot.bytes)),
             frames: AtomicU64::new(log.seq_next() - 1),
             snapshot_failures: AtomicU64::new(0),
         });

@@ -15,7 +15,7 @@ use crate::log::{
     segment_number, segment_path,
 };
 use crate::plan::take_effect;
-use crate::snapshot::{self, LoadError, is_temporary, snapshot_number, snapshot_path};
+use crate::snapshot::{self, LoadError, Written, is_temporary, snapshot_number, snapshot_path};
 use crate::state::{Budget, Effect, State};
 use crate::{OpenError, Options};
 
@@ -30,7 +30,7 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     pub(crate) log: Log,
     /// The snapshot in use, if there is one.
-    pub(crate) snapshot: Option<(PathBuf, u64)>,
+    pub(crate) snapshot: Option<Written>,
     pub(crate) lock: Box<dyn DiskLock>,
 }
 
@@ -55,7 +55,7 @@ struct Folder {
     /// Whether the folder had been made into a store completely.
     made: bool,
     state: State,
-    snapshot: Option<(PathBuf, u64)>,
+    snapshot: Option<Written>,
     segments: Vec<FoundSegment>,
     /// Files of no more use.
     leftovers: Vec<PathBuf>,
@@ -70,8 +70,6 @@ struct FoundSegment {
     last_seq: u64,
     /// The bytes of its last frame, or of its header if it has none, and where they stand.
     last: (u64, Vec<u8>),
-    /// Where the bytes end that have ever been written, torn ones included.
-    written_end: u64,
 }
 
 impl FoundSegment {
@@ -113,7 +111,7 @@ impl Folder {
                 }
             })?;
             state = loaded;
-            snapshot = Some((path, bytes));
+            snapshot = Some(Written { seq, bytes });
         }
 
         let mut content = Vec::new();
@@ -127,18 +125,22 @@ impl Folder {
             }
         }
 
-        let mut replay = Replay { world, options, compacted, state, torn: None };
+        let mut replay = Replay { world, options, compacted, state, bad_tail: None };
         let mut segments: Vec<FoundSegment> = Vec::new();
         for (index, number) in numbers.iter().enumerate() {
             let path = segment_path(dir, *number);
             read_file(world, &path, &mut content).map_err(io_error("read", &path))?;
             let last_seq = segments.last().map_or(0, |segment| segment.last_seq);
-            let damaged = |(offset, damage)| OpenError::Damaged { path: path.clone(), offset, damage };
+            let damaged =
+                |(number, offset, damage)| OpenError::Damaged { path: segment_path(dir, number), offset, damage };
             match replay.segment(&content, *number, last_seq).map_err(damaged)? {
                 Some(segment) => segments.push(segment),
                 None if index + 1 == numbers.len() => leftovers.push(path),
-                None => return Err(damaged((0, "a segment is blank before others"))),
+                None => return Err(damaged((*number, 0, "a segment is blank before others"))),
             }
+        }
+        if let Some(BadTail { place: (number, offset, damage), torn: false }) = replay.bad_tail {
+            return Err(OpenError::Damaged { path: segment_path(dir, number), offset, damage });
         }
         let state = replay.state;
 
@@ -168,12 +170,20 @@ impl Folder {
         maker: Maker,
         lock: Box<dyn DiskLock>,
     ) -> io::Result<Recovered> {
-        let active = match self.segments.pop() {
-            Some(last) => last.repair(world, dir)?,
-            None => {
-                let first = maker.make(1, FIRST_SEGMENT_BYTES.min(options.segment_bytes), Pace::Quick)?;
-                self.leftovers.retain(|path| *path != segment_path(dir, 1));
-                first
+        let active = match self.segments.last().map(|last| last.repair(world, dir, options)).transpose()? {
+            Some(Some(active)) => {
+                self.segments.pop();
+                active
+            }
+            // What is used up, and where there is nothing yet.
+            _ => {
+                let number = self.segments.last_mut().map_or(1, |used_up| {
+                    used_up.len = used_up.tail();
+                    used_up.number + 1
+                });
+                let fresh = maker.make(number, FIRST_SEGMENT_BYTES.min(options.segment_bytes), Pace::Quick)?;
+                self.leftovers.retain(|path| *path != segment_path(dir, number));
+                fresh
             }
         };
         if !self.made {
@@ -187,9 +197,7 @@ impl Folder {
         world.disk.sync_dir(dir)?;
 
         let needed = self.state.seq + 1;
-        let snapshot_seq = self.snapshot.as_ref().map_or(0, |(path, _)| {
-            path.file_name().and_then(|name| snapshot_number(&name.to_string_lossy())).unwrap_or(0)
-        });
+        let snapshot_seq = self.snapshot.map_or(0, |snapshot| snapshot.seq);
         let mut sealed = VecDeque::new();
         for FoundSegment { number, last_seq, len, .. } in self.segments {
             match last_seq < snapshot_seq {
@@ -231,11 +239,19 @@ struct Replay<'a> {
     /// The oldest revision that could be read when the last frame was written.
     compacted: Revision,
     state: State,
-    /// A torn frame was met here: nothing may follow.
-    torn: Option<(u64, &'static str)>,
+    /// What could not be read at the end of the segment before.
+    bad_tail: Option<BadTail>,
 }
 
-type Damage = (u64, &'static str);
+/// Something that is no good frame. It matters unless the next frame that is found follows from the last one before: then it is
+/// what a failed write has left. If there is no next frame, it must be torn.
+struct BadTail {
+    place: Damage,
+    torn: bool,
+}
+
+/// In which segment, where, and what.
+type Damage = (u64, u64, &'static str);
 
 impl Replay<'_> {
     /// Reads a segment. `None` if it was being made when the program ended.
@@ -243,44 +259,42 @@ impl Replay<'_> {
         let (salt, capacity) = match read_segment_header(content, number) {
             SegmentStart::Used { salt, capacity } => (salt, capacity),
             SegmentStart::Blank => return Ok(None),
-            SegmentStart::Damaged => return Err((0, "the segment's header is wrong")),
+            SegmentStart::Damaged => return Err((number, 0, "the segment's header is wrong")),
         };
         let len = content.len() as u64;
         let mut last = 0..SEGMENT_HEADER_LEN;
         loop {
+            let place = |damage| (number, last.end as u64, damage);
             match frame::read(content, salt, last.end) {
                 Found::Frame { header, payload, end } => {
-                    if self.torn.is_some() {
-                        return Err((last.end as u64, "a frame is missing before others"));
+                    if let Some(bad) = self.bad_tail.take()
+                        && header.seq != last_seq + 1
+                    {
+                        return Err(bad.place);
                     }
                     last_seq = header.seq;
-                    self.frame(header, &payload)
-                        .ok_or((last.end as u64, "a frame does not follow from those before it"))?;
+                    self.frame(header, &payload).ok_or(place("a frame does not follow from those before it"))?;
                     last = last.end..end;
                 }
                 Found::End => break,
                 Found::Torn => {
-                    self.torn = Some((last.end as u64, "torn"));
+                    self.bad_tail = Some(BadTail { place: place("a frame is missing before others"), torn: true });
                     break;
                 }
-                Found::Damaged(damage) => return Err((last.end as u64, damage)),
+                Found::Damaged(damage) => {
+                    self.bad_tail = Some(BadTail { place: place(damage), torn: false });
+                    break;
+                }
             }
         }
         let has_frames = last.start > 0;
         // A failed write is taken back by cutting the file off behind the last frame and extending it again.
-        if has_frames && len < capacity && len != last.end as u64 {
-            return Err((len, "the segment is shorter than it was made"));
+        if has_frames && len < capacity && len != last.end as u64 && self.bad_tail.is_none() {
+            let place = (number, len, "the segment is shorter than it was made");
+            self.bad_tail = Some(BadTail { place, torn: false });
         }
-        let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        Ok(Some(FoundSegment {
-            number,
-            salt,
-            capacity,
-            len,
-            last_seq,
-            last: (last.start as u64, content[last].to_vec()),
-            written_end: written,
-        }))
+        let last = (last.start as u64, content[last].to_vec());
+        Ok(Some(FoundSegment { number, salt, capacity, len, last_seq, last }))
     }
 
     /// Applies a frame, unless the snapshot has it already.
@@ -318,20 +332,29 @@ impl Replay<'_> {
 }
 
 impl FoundSegment {
-    /// Makes the last segment ready for more frames. Its last frame may have been written but not synced by a program
-    /// that was killed, or be what a failed sync left in the system's memory only: it is written again.
-    fn repair(self, world: &World, dir: &Path) -> io::Result<Segment> {
+    /// Makes the last segment safe, and ready for more frames, unless most of it is unused: then it is cut off.
+    ///
+    /// Nothing that a program before has seen to be written is taken for written: it may have been killed before it synced, and
+    /// after a sync that failed the system shows what the disk does not have. So the last frame, which alone can be concerned, and
+    /// the zeros behind it are written again.
+    fn repair(&self, world: &World, dir: &Path, options: &Options) -> io::Result<Option<Segment>> {
         let file = world.disk.open(&segment_path(dir, self.number), OpenMode::Write)?;
         let tail = self.tail();
-        if self.len < self.capacity {
+        let unused = self.capacity - tail;
+        let goes_on = unused <= FIRST_SEGMENT_BYTES.min(options.segment_bytes / 2);
+        if goes_on && self.len < self.capacity {
             file.set_len(self.capacity)?;
         }
+        if !goes_on {
+            file.set_len(tail)?;
+        }
         file.write_at(&self.last.1, self.last.0)?;
-        if self.written_end > tail {
-            file.write_at(&vec![0; usize::try_from(self.written_end - tail).unwrap_or(0)], tail)?;
+        if goes_on {
+            file.write_at(&vec![0; usize::try_from(unused).map_err(io::Error::other)?], tail)?;
         }
         file.sync_data()?;
-        Ok(Segment { file, number: self.number, salt: self.salt, capacity: self.capacity, tail })
+        let FoundSegment { number, salt, capacity, .. } = *self;
+        Ok(goes_on.then_some(Segment { file, number, salt, capacity, tail }))
     }
 }
 
@@ -353,8 +376,9 @@ fn read_format(world: &World, dir: &Path) -> Result<bool, OpenError> {
             _ => Err(OpenError::NotAStore { path }),
         };
     }
-    // What a crash leaves of a file that was being written: nothing, or zeros.
-    match is_zero(&content) {
+    // What a crash or a failed write leaves of a file that was being written: nothing, zeros, or its beginning.
+    let expected = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
+    match is_zero(&content) || expected.as_bytes().starts_with(&content) {
         true => Ok(false),
         false => Err(OpenError::NotAStore { path }),
     }

@@ -49,7 +49,7 @@ pub(crate) struct SnapshotJob {
     pub(crate) replaces: Vec<PathBuf>,
 }
 
-/// A snapshot that was written.
+/// A snapshot on the disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     pub(crate) seq: u64,

@@ -92,7 +92,9 @@ impl State {
 
     /// The state of a snapshot. The records must be in the order of their keys.
     pub(crate) fn restore(revision: Revision, seq: u64, records: Vec<Arc<Record>>, leases: Leases) -> State {
-        let mut state = State { revision, compacted: revision, seq, leases, ..State::new() };
+        // Before the first compaction the snapshot is of the empty store.
+        let mut state =
+            State { revision: revision.max(Revision::FIRST), compacted: revision, seq, leases, ..State::new() };
         for record in &records {
             state.live_bytes += record_bytes(record);
             state.live_keys += 1;
@@ -261,14 +263,17 @@ impl State {
         batch
     }
 
+    /// The revision of the oldest history, if it is compacted, too old or too much.
+    pub(crate) fn trimmable(&self, budget: Budget, now: Monotonic) -> Option<Revision> {
+        let past = self.history.front()?;
+        let revision = past.batch.revision;
+        let goes = revision <= self.compacted || past.until <= now || self.history_bytes > budget.bytes;
+        (goes && self.pin.is_none_or(|pin| revision <= pin)).then_some(revision)
+    }
+
     /// Lets go of history that is compacted, too old or too much.
     pub(crate) fn trim(&mut self, budget: Budget, now: Monotonic) {
-        while let Some(past) = self.history.front() {
-            let revision = past.batch.revision;
-            let goes = revision <= self.compacted || past.until <= now || self.history_bytes > budget.bytes;
-            if !goes || self.pin.is_some_and(|pin| revision > pin) {
-                break;
-            }
+        while let Some(revision) = self.trimmable(budget, now) {
             self.compacted = self.compacted.max(revision);
             let Some(past) = self.history.pop_front() else { break };
             self.history_bytes -= past.bytes;

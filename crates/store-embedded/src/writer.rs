@@ -16,7 +16,7 @@ use world::{Clock, Disk, DiskLock, Monotonic};
 use crate::Shared;
 use crate::log::{AppendError, Log};
 use crate::plan::{Plan, Planned};
-use crate::snapshot::{SnapshotJob, Written};
+use crate::snapshot::{SnapshotJob, Written, snapshot_path};
 use crate::state::Budget;
 
 /// A group of requests is closed when its frame is longer than this.
@@ -162,8 +162,8 @@ pub(crate) struct Writer {
     pub(crate) budget: Budget,
     pub(crate) background: bool,
     pub(crate) garbage_bytes_min: u64,
-    /// The snapshot in use, and its length.
-    pub(crate) snapshot: Option<(PathBuf, u64)>,
+    /// The snapshot in use.
+    pub(crate) snapshot: Option<Written>,
     pub(crate) snapshots: Snapshots,
     /// After the end of a lease could not be written, it is not tried before this.
     pub(crate) leases_not_before: Monotonic,
@@ -204,13 +204,11 @@ impl Writer {
                 self.snapshot_done(done);
             }
             let idle = work.requests.is_empty();
+            self.trim();
             self.expire_leases();
             let mut requests = work.requests.into_iter().peekable();
             while requests.peek().is_some() {
                 self.commit(&mut requests);
-            }
-            if idle {
-                self.trim();
             }
             self.maintain();
             if work.closed && idle {
@@ -315,7 +313,11 @@ impl Writer {
     }
 
     fn trim(&self) {
-        self.shared.state.write().trim(self.budget, self.clock.monotonic());
+        let now = self.clock.monotonic();
+        let due = self.shared.state.read().trimmable(self.budget, now).is_some();
+        if due {
+            self.shared.state.write().trim(self.budget, now);
+        }
     }
 
     /// What can wait until those who asked have their answers.
@@ -331,11 +333,12 @@ impl Writer {
         let garbage = self.log.garbage_bytes(needed);
         if garbage >= self.garbage_bytes_min.max(live_bytes)
             && self.snapshots.running.is_none()
+            && self.snapshot.map_or(1, |snapshot| snapshot.seq) < needed
             && self.log.seq_next() >= self.snapshots.not_before_seq
         {
             self.start_snapshot();
         }
-        let snapshot_bytes = self.snapshot.as_ref().map_or(0, |(_, bytes)| *bytes);
+        let snapshot_bytes = self.snapshot.map_or(0, |snapshot| snapshot.bytes);
         self.shared.disk_bytes.store(self.log.bytes() + snapshot_bytes, Ordering::Relaxed);
         self.shared.frames.store(self.log.seq_next() - 1, Ordering::Relaxed);
     }
@@ -343,7 +346,7 @@ impl Writer {
     fn start_snapshot(&mut self) {
         let mut job = SnapshotJob::new(&mut self.shared.state.write(), Arc::clone(&self.disk), self.dir.clone());
         job.replaces = self.log.paths_before(job.seq);
-        job.replaces.extend(self.snapshot.iter().map(|(path, _)| path.clone()));
+        job.replaces.extend(self.snapshot.map(|snapshot| snapshot_path(&self.dir, snapshot.seq)));
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots.stop));
         let run = move || {
             let done = job.run(&shared, &stop);
@@ -368,7 +371,7 @@ impl Writer {
         match done {
             Ok(Some(written)) => {
                 self.log.forget_before(written.seq);
-                self.snapshot = Some((crate::snapshot::snapshot_path(&self.dir, written.seq), written.bytes));
+                self.snapshot = Some(written);
             }
             Ok(None) => {}
             // Nothing is lost, the log is only longer. Most failures are a full disk: try again after some more writes.
