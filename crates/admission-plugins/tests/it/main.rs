@@ -1,0 +1,11 @@
+//! The admission plugins, seen from outside: objects before and after, and refusals.
+
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod pods;
+mod priority;
+mod rbac_escalation;
+mod service_account;
+mod support;
+mod table;
