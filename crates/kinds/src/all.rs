@@ -1,8 +1,8 @@
 //! Every kind that has behaviour of its own.
 
 use crate::{
-    Kind, apps, autoscaling, batch, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac,
-    scheduling, storage,
+    Kind, admissionregistration, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
+    flowcontrol, networking, node, policy, rbac, scheduling, storage,
 };
 
 /// The rows, by group and name.
@@ -24,6 +24,12 @@ pub const ALL: &[&dyn Kind] = &[
     &core::secret::Secret,
     &core::service::Service,
     &core::serviceaccount::ServiceAccount,
+    &admissionregistration::mutatingadmissionpolicy::MutatingAdmissionPolicy,
+    &admissionregistration::mutatingadmissionpolicybinding::MutatingAdmissionPolicyBinding,
+    &admissionregistration::mutatingwebhookconfiguration::MutatingWebhookConfiguration,
+    &admissionregistration::validatingadmissionpolicy::ValidatingAdmissionPolicy,
+    &admissionregistration::validatingadmissionpolicybinding::ValidatingAdmissionPolicyBinding,
+    &admissionregistration::validatingwebhookconfiguration::ValidatingWebhookConfiguration,
     &apps::controllerrevision::ControllerRevision,
     &apps::daemonset::DaemonSet,
     &apps::deployment::Deployment,
@@ -32,6 +38,7 @@ pub const ALL: &[&dyn Kind] = &[
     &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
     &batch::cronjob::CronJob,
     &batch::job::Job,
+    &certificates::certificatesigningrequest::CertificateSigningRequest,
     &coordination::lease::Lease,
     &discovery::endpointslice::EndpointSlice,
     &events::event::Event,

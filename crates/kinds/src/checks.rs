@@ -1,9 +1,14 @@
 //! Small checks and cells that the kinds of many groups share.
 
+use std::collections::HashSet;
+
 use api_codec::json;
 use api_schema::{Map, SmolStr, StructId, Type, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
+
+const REASON_LEN_MAX: usize = 1024;
+const MESSAGE_LEN_MAX: usize = 32 * 1024;
 
 /// The cell with the object's name.
 pub(crate) fn name(object: &Value) -> Value {
@@ -83,19 +88,6 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
         }
         (a, b) => a == b,
     }
-}
-
-/// A struct as Go's JSON shows an internal type, which has no JSON tags: `names` are pairs of JSON and Go names in
-/// declared order. Strings show their zero value; everything else that is absent shows as null.
-pub(crate) fn go_struct(object: &Value, names: &[(&str, &str)]) -> Value {
-    let fields: Vec<String> = names
-        .iter()
-        .map(|(json, go)| {
-            let shown = object.get(json).map_or_else(|| "null".to_owned(), api_semantics::field::shown);
-            format!("\"{go}\":{shown}")
-        })
-        .collect();
-    Value::Raw(format!("{{{}}}", fields.join(",")).into())
 }
 
 /// A value of a versioned type as upstream's messages show it: there it is of an internal type, which has no JSON
@@ -192,6 +184,39 @@ fn go_name(json: &str) -> String {
     match WORDS.iter().find(|(word, _)| *word == first) {
         Some((_, go)) => format!("{go}{rest}"),
         None => first.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(json.chars().skip(1)).collect(),
+    }
+}
+
+/// Checks metav1.Conditions.
+pub(crate) fn check_conditions(errors: &mut ErrorList, path: &Path<'_>, conditions: &[Value]) {
+    let mut seen = HashSet::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = path.index(index);
+        let (condition_type, status) = (condition.str_at(&["type"]), condition.str_at(&["status"]));
+        let (reason, message) = (condition.str_at(&["reason"]), condition.str_at(&["message"]));
+        if !seen.insert(condition_type) {
+            errors.push(Error::duplicate(&path.child("type"), condition_type));
+        }
+        invalid_text(errors, &path.child("type"), condition_type, names::qualified_name(condition_type));
+        supported(errors, &path.child("status"), status, &["False", "True", "Unknown"]);
+        if let Some(generation) = condition.int_at(&["observedGeneration"]).filter(|generation| *generation < 0) {
+            let why = "must be greater than or equal to zero";
+            errors.push(Error::invalid(&path.child("observedGeneration"), generation, why));
+        }
+        if condition.get("lastTransitionTime").is_none() {
+            errors.push(Error::required(&path.child("lastTransitionTime"), ""));
+        }
+        if reason.is_empty() {
+            errors.push(Error::required(&path.child("reason"), ""));
+        } else {
+            invalid_text(errors, &path.child("reason"), reason, names::condition_reason(reason));
+            if reason.len() > REASON_LEN_MAX {
+                errors.push(Error::too_long(&path.child("reason"), REASON_LEN_MAX));
+            }
+        }
+        if message.len() > MESSAGE_LEN_MAX {
+            errors.push(Error::too_long(&path.child("message"), MESSAGE_LEN_MAX));
+        }
     }
 }
 

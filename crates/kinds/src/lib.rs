@@ -3,6 +3,7 @@
 //! A kind is one file (a folder once it needs rooms) and one row in [`all`]. A kind without a file has no
 //! behaviour of its own: the tables say all there is.
 
+mod admissionregistration;
 pub mod all;
 mod apps;
 pub mod autoscaling;

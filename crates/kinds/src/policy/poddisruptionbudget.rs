@@ -1,17 +1,12 @@
 //! PodDisruptionBudget: how many of some Pods may be taken away at a time.
 
-use std::collections::HashSet;
-
 use api_schema::Value;
 use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::int_or_string;
 use api_semantics::selector::{self, Leniency};
-use api_semantics::{int_or_string, names};
 
 use crate::Kind;
-use crate::checks::{internal, invalid_text, name, not_negative, supported};
-
-const REASON_LEN_MAX: usize = 1024;
-const MESSAGE_LEN_MAX: usize = 32 * 1024;
+use crate::checks::{check_conditions, internal, name, not_negative, supported};
 
 pub(crate) struct PodDisruptionBudget;
 
@@ -84,39 +79,6 @@ fn check(object: &Value, lenient: Leniency) -> ErrorList {
         supported(&mut errors, &path, policy, &["AlwaysAllow", "IfHealthyBudget"]);
     }
     errors
-}
-
-/// Checks metav1.Conditions.
-pub(crate) fn check_conditions(errors: &mut ErrorList, path: &Path<'_>, conditions: &[Value]) {
-    let mut seen = HashSet::new();
-    for (index, condition) in conditions.iter().enumerate() {
-        let path = path.index(index);
-        let (condition_type, status) = (condition.str_at(&["type"]), condition.str_at(&["status"]));
-        let (reason, message) = (condition.str_at(&["reason"]), condition.str_at(&["message"]));
-        if !seen.insert(condition_type) {
-            errors.push(Error::duplicate(&path.child("type"), condition_type));
-        }
-        invalid_text(errors, &path.child("type"), condition_type, names::qualified_name(condition_type));
-        supported(errors, &path.child("status"), status, &["False", "True", "Unknown"]);
-        if let Some(generation) = condition.int_at(&["observedGeneration"]).filter(|generation| *generation < 0) {
-            let why = "must be greater than or equal to zero";
-            errors.push(Error::invalid(&path.child("observedGeneration"), generation, why));
-        }
-        if condition.get("lastTransitionTime").is_none() {
-            errors.push(Error::required(&path.child("lastTransitionTime"), ""));
-        }
-        if reason.is_empty() {
-            errors.push(Error::required(&path.child("reason"), ""));
-        } else {
-            invalid_text(errors, &path.child("reason"), reason, names::condition_reason(reason));
-            if reason.len() > REASON_LEN_MAX {
-                errors.push(Error::too_long(&path.child("reason"), REASON_LEN_MAX));
-            }
-        }
-        if message.len() > MESSAGE_LEN_MAX {
-            errors.push(Error::too_long(&path.child("message"), MESSAGE_LEN_MAX));
-        }
-    }
 }
 
 #[cfg(test)]
