@@ -207,6 +207,9 @@ impl<'s> Context<'s> {
             }
             let mut all = original.clone();
             all.extend(patch.iter().cloned());
+            if let (false, Some(item)) = (merge_key.is_empty(), all.first()) {
+                return Err(bad_type("map[string]interface {}", item));
+            }
             let (in_patch, live_only) = all.into_iter().partition(|item| patch.contains(item));
             return Ok(Order { by: None, list: &original }
                 .weave(deduplicated(live_only), sorted(deduplicated(in_patch), &Order { by: None, list: &patch })));
@@ -266,7 +269,11 @@ impl<'s> Context<'s> {
             };
             let kind = item_kind(current, changes)?;
             let by = (kind == Kind::Map).then_some(merge_key);
-            let list = ordered(in_order, live_only, &order, current, by)?;
+            let live_order = match strategy.merge && kind == Kind::Map {
+                true => live_order(current, changes, merge_key),
+                false => current.to_vec(),
+            };
+            let list = ordered(in_order, live_only, &order, &live_order, by)?;
             original.insert(name.clone(), list);
             patch.remove(&name);
         }
@@ -343,6 +350,24 @@ fn apply_item_directives(
     if replaces { Ok((rest, Vec::new())) } else { Ok((original, rest)) }
 }
 
+/// The live order that upstream goes by when a patch sets the order of a list of maps. Its code works in place: where
+/// the patch deletes items, those that it adds take their places, and count as live.
+fn live_order(live: &[Value], patch: &[Value], merge_key: &str) -> Vec<Value> {
+    let key = |item: &Value| item.as_map().and_then(|map| map.get(merge_key)).cloned();
+    let directive = |item: &Value| item.as_map().and_then(|map| map.get(DIRECTIVE)).cloned();
+    let is = |item: &Value, name: &str| directive(item).is_some_and(|directive| directive.as_str() == Some(name));
+    let mut order: Vec<Value> = live.to_vec();
+    order.retain(|item| !patch.iter().any(|change| is(change, "delete") && key(change) == key(item)));
+    if !patch.iter().any(|change| is(change, "replace")) {
+        for change in patch.iter().filter(|change| directive(change).is_none()) {
+            if order.len() < live.len() && !order.iter().any(|item| key(item) == key(change)) {
+                order.push(change.clone());
+            }
+        }
+    }
+    order
+}
+
 /// Where the item with a merge key's value is.
 fn position(items: &[Value], merge_key: &str, key: &Value) -> Result<Option<usize>, PatchError> {
     for (at, item) in items.iter().enumerate() {
@@ -372,17 +397,21 @@ fn check_order(patch: &[Value], order: &[Value], merge_key: &str) -> Result<(), 
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
+    let directive = |item: &Value| item.as_map().and_then(|map| map.get(DIRECTIVE)).cloned();
     let mut wanted = Vec::with_capacity(patch.len());
     for item in patch {
-        match item {
-            Value::Map(map) if map.contains_key(DIRECTIVE) => {}
-            Value::Map(_) => wanted.push(item),
-            _ if merge_key.is_empty() => wanted.push(item),
-            _ => return Err(bad_type("map[string]interface {}", item)),
+        if merge_key.is_empty() {
+            wanted.push(item);
+        } else if item.as_map().is_none() {
+            return Err(bad_type("map[string]interface {}", item));
+        } else if directive(item).is_none_or(|directive| directive.as_str() != Some("delete")) {
+            wanted.push(item);
         }
     }
     let mut wanted = wanted.into_iter().peekable();
     for place in order {
+        // Items that carry a directive have no place.
+        while wanted.next_if(|item| directive(item).is_some()).is_some() {}
         let Some(item) = wanted.peek() else { return Ok(()) };
         let equal =
             if merge_key.is_empty() { *item == place } else { key_of(item, merge_key)? == key_of(place, merge_key)? };

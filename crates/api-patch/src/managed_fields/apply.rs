@@ -217,7 +217,7 @@ impl FieldManager<'_> {
             typed::compare_objects(self.ty.ty(), live, &new).map_err(failed("failed to compare objects"))?;
         comparison.for_each(|set| self.reset.filter(set));
         if !force {
-            let conflicts = self.conflicts(&mut entries, &me, &comparison, live, &new);
+            let conflicts = self.conflicts(&entries, &me, &comparison, live, &new);
             let conflicts = conflicts.map_err(failed("failed to compare objects"))?;
             if !conflicts.is_empty() {
                 return Err(ApplyError::Conflicts(conflicts));
@@ -238,7 +238,7 @@ impl FieldManager<'_> {
     /// The fields that others own and that change, by manager in upstream's order.
     fn conflicts(
         &self,
-        entries: &mut Vec<Entry>,
+        entries: &[Entry],
         me: &Manager,
         comparison: &typed::Comparison,
         live: &Value,

@@ -1,7 +1,5 @@
 //! Which fields differ between two objects of one type.
 
-use std::collections::BTreeMap;
-
 use api_schema::{Map, UNKNOWN, Value};
 
 use super::validate::{ValidationError, ValidationErrors};
@@ -189,80 +187,63 @@ fn compare_lists(
     if old == new {
         return Ok(true);
     }
-    // Items in their places are the common case.
-    if old.len() == new.len()
-        && let Some(done) = compare_in_place(atom, old, new, out)?
-    {
-        return Ok(done);
+    let (olds, news) = (sorted_items(atom, old)?, sorted_items(atom, new)?);
+    let (mut olds, mut news) = (olds.as_slice(), news.as_slice());
+    loop {
+        let element = match (olds.first(), news.first()) {
+            (None, None) => return Ok(true),
+            (Some((one, _)), None) | (None, Some((one, _))) => one,
+            (Some((l, _)), Some((r, _))) => l.min(r),
+        };
+        compare_items(atom, element, take_equal(&mut olds, element), take_equal(&mut news, element), out)?;
     }
-    let mut items: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-    for (at, item) in old.iter().enumerate() {
-        items.entry(element(atom, at, item)?).or_default().0.push(item);
-    }
-    for (at, item) in new.iter().enumerate() {
-        items.entry(element(atom, at, item)?).or_default().1.push(item);
-    }
-    for (element, (old, new)) in items {
-        compare_items(atom, element, &old, &new, out)?;
-    }
-    Ok(true)
 }
 
-/// Compares lists whose changed items stand at equal places; `None` if they do not, with nothing noted.
-fn compare_in_place(
-    atom: &ListAtom<'_>,
-    old: &[Value],
-    new: &[Value],
-    out: &mut Comparison,
-) -> Result<Option<bool>, ValidationErrors> {
-    // Duplicates make the places ambiguous, so the elements of all items must differ.
-    let mut seen = std::collections::BTreeSet::new();
-    let mut changed = Vec::new();
-    for (at, (old, new)) in old.iter().zip(new).enumerate() {
-        let place = element(atom, at, new)?;
-        if old != new {
-            if element(atom, at, old)? != place {
-                return Ok(None);
-            }
-            changed.push((place.clone(), old, new));
-        }
-        if !seen.insert(place) {
-            return Ok(None);
-        }
+/// An item of a list and how it is told apart.
+pub(super) type Item<'v> = (PathElement, &'v Value);
+
+/// The items of a list, sorted by how they are told apart.
+fn sorted_items<'v>(atom: &ListAtom<'_>, items: &'v [Value]) -> Result<Vec<Item<'v>>, ValidationErrors> {
+    let mut sorted = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let problem = |problem| ValidationErrors(vec![ValidationError::here(format!("element {at}: {problem}"))]);
+        sorted.push((atom.element(item).map_err(problem)?, item));
     }
-    for (place, old, new) in changed {
-        compare_items(atom, place, &[old], &[new], out)?;
-    }
-    Ok(Some(true))
+    sorted.sort_by(|l, r| l.0.cmp(&r.0));
+    Ok(sorted)
 }
 
-fn element(atom: &ListAtom<'_>, at: usize, item: &Value) -> Result<PathElement, ValidationErrors> {
-    atom.element(item)
-        .map_err(|problem| ValidationErrors(vec![ValidationError::here(format!("element {at}: {problem}"))]))
+/// Takes the items of an element off the front.
+pub(super) fn take_equal<'s, 'v>(items: &mut &'s [Item<'v>], element: &PathElement) -> &'s [Item<'v>] {
+    let count = items.iter().take_while(|(other, _)| other == element).count();
+    let (taken, rest) = items.split_at(count);
+    *items = rest;
+    taken
 }
 
 /// Compares the items of one element; more than one are duplicates, which count as one value.
 fn compare_items(
     atom: &ListAtom<'_>,
-    element: PathElement,
-    old: &[&Value],
-    new: &[&Value],
+    element: &PathElement,
+    old: &[Item<'_>],
+    new: &[Item<'_>],
     out: &mut Comparison,
 ) -> Result<(), ValidationErrors> {
     let mut inside = Comparison::default();
-    let mut one_by_one = |old: Option<&Value>, new: Option<&Value>| {
+    let mut one_by_one = |old: Option<&Item<'_>>, new: Option<&Item<'_>>| {
+        let (old, new) = (old.map(|item| item.1), new.map(|item| item.1));
         compare_at(atom.item, old, new, Level::Inner, &mut inside).map_err(|errors| errors.within(element.to_string()))
     };
     let marks = match (old, new) {
-        ([] | [_], [] | [_]) => [one_by_one(old.first().copied(), new.first().copied())?, Mark::None],
+        ([] | [_], [] | [_]) => [one_by_one(old.first(), new.first())?, Mark::None],
         ([_, _, ..], [_, _, ..]) => {
-            let same = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| json::same(old, new));
+            let same = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| json::same(old.1, new.1));
             [if same { Mark::None } else { Mark::Modified }, Mark::None]
         }
         ([_, _, ..], []) => [Mark::Removed, Mark::None],
-        ([_, _, ..], [new]) => [Mark::Removed, one_by_one(None, Some(*new))?],
+        ([_, _, ..], [new]) => [Mark::Removed, one_by_one(None, Some(new))?],
         ([], [_, _, ..]) => [Mark::Added, Mark::None],
-        ([old], [_, _, ..]) => [Mark::Added, one_by_one(Some(*old), None)?],
+        ([old], [_, _, ..]) => [Mark::Added, one_by_one(Some(old), None)?],
     };
     out.attach(|| element.clone(), inside, marks[0]);
     out.attach(|| element.clone(), Comparison::default(), marks[1]);

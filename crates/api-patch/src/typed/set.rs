@@ -1,9 +1,8 @@
 //! Which fields a value has: its leaves, and the items of lists and entries of maps.
 
-use std::collections::BTreeMap;
-
 use api_schema::{UNKNOWN, Value};
 
+use super::compare::{Item, take_equal};
 use super::{Atom, Relation, Ty};
 use crate::field_set::{FieldSet, PathElement};
 
@@ -31,20 +30,18 @@ fn collect(ty: Ty<'_>, value: &Value) -> (FieldSet, bool) {
         Atom::List(atom) if matches!(atom.relation, Relation::Atomic) => return (set, true),
         Atom::List(atom) => {
             let Value::List(items) = value else { return (set, false) };
-            let mut by_element: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
-            for item in items {
-                // What cannot be told apart cannot be owned.
-                if let Ok(element) = atom.element(item) {
-                    by_element.entry(element).or_default().push(item);
-                }
-            }
-            for (element, items) in by_element {
+            // What cannot be told apart cannot be owned.
+            let mut sorted: Vec<Item<'_>> =
+                items.iter().filter_map(|item| Some((atom.element(item).ok()?, item))).collect();
+            sorted.sort_by(|l, r| l.0.cmp(&r.0));
+            let mut rest = sorted.as_slice();
+            while let Some((element, item)) = rest.first() {
                 // Duplicates are owned together, without what is inside.
-                let inside = match items.as_slice() {
-                    [item] => collect(atom.item, item).0,
+                let inside = match take_equal(&mut rest, element) {
+                    [_] => collect(atom.item, item).0,
                     _ => FieldSet::new(),
                 };
-                set.attach(|| element, true, inside);
+                set.attach(|| element.clone(), true, inside);
             }
         }
     }

@@ -240,6 +240,17 @@ fn the_patch_may_set_the_order_of_a_list() {
             r#"{"$setElementOrder/containers":[{"name":"b"}],"containers":[{"$patch":"delete","name":"a"}]}"#,
             "b=2",
         ),
+        // What is added where something is deleted takes its place in the live order.
+        (
+            "x=1 b=2",
+            r#"{"$setElementOrder/containers":[{"name":"q"},{"name":"z"}],"containers":[{"$patch":"delete","name":"x"},{"name":"z","image":"3"}]}"#,
+            "b=2 z=3",
+        ),
+        (
+            "b=2",
+            r#"{"$setElementOrder/containers":[{"name":"q"},{"name":"z"}],"containers":[{"name":"z","image":"3"}]}"#,
+            "z=3 b=2",
+        ),
         (
             "a=1",
             r#"{"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"z","image":"3"}]}"#,
@@ -352,6 +363,12 @@ fn a_strategic_patch_that_contradicts_the_type_is_refused() {
             r#"{"spec":{"containers":[{"name":"a"}]}}"#,
             r#"{"spec":{"containers":["x"]}}"#,
             "500 list element types are not identical: [[map[name:a]] [x]]",
+        ),
+        (
+            "core.v1.Pod",
+            r#"{"spec":{"containers":[]}}"#,
+            r#"{"spec":{"containers":["x"]}}"#,
+            "500 expected a map[string]interface {}, but received a string",
         ),
         (
             "core.v1.Pod",
