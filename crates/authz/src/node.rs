@@ -251,6 +251,11 @@ fn selects(request: &Attributes<'_>, node: &str) -> bool {
 
 /// Whether the object is the node's own, or one of the node's Pods needs it.
 fn reaches(view: &dyn View, node: &str, sort: Sort, namespace: &str, name: &str) -> bool {
+    let is_of_cluster = matches!(sort, Sort::Volume | Sort::Attachment | Sort::ResourceSlice);
+    // To a view no namespace means all of them; to a request it names nothing.
+    if is_of_cluster != namespace.is_empty() {
+        return false;
+    }
     let pods = |namespace: &str| view.list_where("", "pods", namespace, "spec.nodeName", node);
     // A node could make a mirror Pod that names anything, so what mirror Pods name gives no access.
     let any_pod = |needs: &dyn Fn(&Value) -> bool| pods(namespace).iter().any(|pod| !is_mirror(pod) && needs(pod));

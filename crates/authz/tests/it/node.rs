@@ -95,9 +95,11 @@ fn nodes_reach_what_their_pods_need() {
             let decision =
                 ask(&authorizer, &user("system:node:n1 system:nodes"), &format!("get {resource} dev/{name}"));
             assert_eq!(shown(&decision), want, "{resource} {name}");
-            let decision =
-                ask(&authorizer, &user("system:node:n1 system:nodes"), &format!("get {resource} prod/{name}"));
-            assert_eq!(shown(&decision), unrelated, "{resource} {name} of another namespace");
+            for namespace in ["prod", ""] {
+                let request = format!("get {resource} {namespace}/{name}");
+                let decision = ask(&authorizer, &user("system:node:n1 system:nodes"), &request);
+                assert!(!decision.is_allowed(), "{request}");
+            }
         }
     }
 }
@@ -121,6 +123,7 @@ fn nodes_do_their_work_and_nothing_else() {
         ("get persistentvolumes /v3", unrelated),
         ("get persistentvolumes /v4", "yes"),
         ("get persistentvolumes /free", unrelated),
+        ("get persistentvolumes dev/v1", unrelated),
         ("list persistentvolumes /v1", individual),
         ("list persistentvolumeclaims dev/claim1", individual),
         ("get persistentvolumeclaims/x dev/claim1", "no cannot get subresource"),
