@@ -127,8 +127,8 @@ pub(crate) fn read(content: &[u8], salt: u64, offset: usize) -> Found<'_> {
         if is_zero(rest) {
             return Found::End;
         }
-        // Nothing from the header's checksum on: a write ended within the header. A zero at the start: clearing had begun.
-        let cut = rest[0] == 0 || is_zero(rest.get(HEADER_LEN - 4..).unwrap_or_default());
+        // Nothing behind the header, not even an end mark: a write ended within it. A zero at the start: clearing had begun.
+        let cut = rest[0] == 0 || is_zero(rest.get(HEADER_LEN..).unwrap_or_default());
         return bad(content, salt, offset, HEADER_LEN, cut, "a frame's header is wrong");
     };
     let frame_len = HEADER_LEN + payload_len + 1;
