@@ -187,3 +187,131 @@ fn bad(content: &[u8], salt: u64, offset: usize, len: usize, cut: bool, damage: 
 fn has_header(bytes: &[u8], salt: u64) -> bool {
     memchr::memmem::find_iter(bytes, &MAGIC).any(|at| read_header(&bytes[at..], salt).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: u64 = 7;
+
+    fn header(seq: u64) -> FrameHeader {
+        FrameHeader { seq, time: Timestamp { seconds: -5, nanos: 6 }, compacted: 3 }
+    }
+
+    fn sealed(payload: &[u8], seq: u64, offset: usize) -> Vec<u8> {
+        let mut frame = FrameBuffer::new();
+        frame.payload().extend_from_slice(payload);
+        assert_eq!(frame.len(), HEADER_LEN + payload.len() + 1);
+        frame.seal(header(seq), SALT, offset as u64)
+    }
+
+    fn outcome(content: &[u8], offset: usize) -> String {
+        match read(content, SALT, offset) {
+            Found::Frame { header, payload, end } => format!("frame {} of {} to {end}", header.seq, payload.len()),
+            Found::End => "end".to_owned(),
+            Found::Torn => "torn".to_owned(),
+            Found::Damaged(damage) => damage.to_owned(),
+        }
+    }
+
+    /// Payloads that are hard to tell from unwritten sectors, at offsets before, on and behind a sector's border.
+    fn each_case(check: impl Fn(&[u8], usize)) {
+        let mut masked_zeros = vec![0; 700];
+        masked_zeros.extend([1; 1300]);
+        let payloads = [vec![], vec![1], vec![0; 5], vec![0; 600], vec![0; 3000], vec![9; 1500], masked_zeros];
+        for payload in &payloads {
+            for offset in [64, 470, 511, 512, 513, 1000] {
+                check(payload, offset);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        each_case(|payload, offset| {
+            let frame = sealed(payload, 4, offset);
+            let mut content = vec![0; 8192];
+            content[offset..offset + frame.len()].copy_from_slice(&frame);
+            let Found::Frame { header: found, payload: read_payload, end } = read(&content, SALT, offset) else {
+                panic!("{}", outcome(&content, offset));
+            };
+            assert_eq!((found, &*read_payload, end), (header(4), payload, offset + frame.len()));
+            assert_eq!(outcome(&content, end), "end");
+            assert_eq!(outcome(&content[..end], end), "end");
+            assert_eq!(outcome(&content[..end - 1], offset), "a frame is cut off");
+            assert!(!matches!(read(&content, SALT + 1, offset), Found::Frame { .. }), "another segment's frame");
+        });
+    }
+
+    #[test]
+    fn lost_sectors_make_a_torn_frame() {
+        each_case(|payload, offset| {
+            let frame = sealed(payload, 4, offset);
+            let (first, last) = (offset / SECTOR, (offset + frame.len() - 1) / SECTOR);
+            for lost in 1..1_u32 << (last - first + 1) {
+                let mut content = vec![0; 8192];
+                content[offset..offset + frame.len()].copy_from_slice(&frame);
+                for sector in (first..=last).filter(|sector| lost >> (sector - first) & 1 == 1) {
+                    content[(sector * SECTOR).max(offset)..(sector + 1) * SECTOR].fill(0);
+                }
+                let expect = if is_zero(&content) { "end" } else { "torn" };
+                assert_eq!(outcome(&content, offset), expect, "{} at {offset}, lost {lost:b}", payload.len());
+
+                // If another frame follows, this one had been acknowledged.
+                let next = sealed(b"next", 5, offset + frame.len());
+                content[offset + frame.len()..][..next.len()].copy_from_slice(&next);
+                assert_eq!(outcome(&content, offset), "a frame is missing before others");
+            }
+        });
+    }
+
+    #[test]
+    fn a_write_or_a_clearing_that_ended_early_makes_a_torn_frame() {
+        each_case(|payload, offset| {
+            let frame = sealed(payload, 4, offset);
+            for len in 1..frame.len() {
+                let mut content = vec![0; 8192];
+                content[offset..offset + len].copy_from_slice(&frame[..len]);
+                assert_eq!(outcome(&content, offset), "torn", "{} at {offset}, written to {len}", payload.len());
+                let mut content = vec![0; 8192];
+                content[offset + len..offset + frame.len()].copy_from_slice(&frame[len..]);
+                assert_eq!(outcome(&content, offset), "torn", "{} at {offset}, cleared to {len}", payload.len());
+            }
+        });
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage() {
+        each_case(|payload, offset| {
+            let frame = sealed(payload, 4, offset);
+            let mut content = vec![0; 8192];
+            content[offset..offset + frame.len()].copy_from_slice(&frame);
+            for at in offset..offset + frame.len() {
+                for bit in 0..8 {
+                    content[at] ^= 1 << bit;
+                    let found = outcome(&content, offset);
+                    assert!(found.starts_with("a frame"), "{} at {offset}: bit {bit} of {at}: {found}", payload.len());
+                    content[at] ^= 1 << bit;
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_value_cannot_pass_for_a_frame() {
+        // Somebody stores what a frame looks like, as far as one can know without the salt.
+        let forged = sealed(b"forged", 5, 0);
+        let mut payload = vec![9; 600];
+        payload.extend({
+            let mut frame = FrameBuffer::new();
+            frame.payload().extend_from_slice(b"forged");
+            frame.seal(header(5), SALT + 1, 0)
+        });
+        assert_eq!(payload.len(), 600 + forged.len());
+        let frame = sealed(&payload, 4, 64);
+        let mut content = vec![0; 4096];
+        content[64..64 + frame.len()].copy_from_slice(&frame);
+        content[64..512].fill(0);
+        assert_eq!(outcome(&content, 64), "torn");
+    }
+}

@@ -1,1 +1,4 @@
-//! The tests of `store-embedded`: what its files and its thread do. What every back end must do is tested by `store-tests`.
+//! The tests of `store-embedded` on the real disk. What every back end must do, and what happens when the disk fails, is
+//! tested by `store-tests`.
+
+mod folder;
