@@ -1,8 +1,8 @@
 //! Every kind that has behaviour of its own.
 
 use crate::{
-    Kind, admissionregistration, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
-    flowcontrol, networking, node, policy, rbac, scheduling, storage,
+    Kind, admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch, certificates, coordination,
+    core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
 };
 
 /// The rows, by group and name.
@@ -30,6 +30,8 @@ pub const ALL: &[&dyn Kind] = &[
     &admissionregistration::validatingadmissionpolicy::ValidatingAdmissionPolicy,
     &admissionregistration::validatingadmissionpolicybinding::ValidatingAdmissionPolicyBinding,
     &admissionregistration::validatingwebhookconfiguration::ValidatingWebhookConfiguration,
+    &apiextensions::customresourcedefinition::CustomResourceDefinition,
+    &apiregistration::apiservice::ApiService,
     &apps::controllerrevision::ControllerRevision,
     &apps::daemonset::DaemonSet,
     &apps::deployment::Deployment,

@@ -5,6 +5,8 @@
 
 mod admissionregistration;
 pub mod all;
+mod apiextensions;
+mod apiregistration;
 mod apps;
 pub mod autoscaling;
 mod batch;

@@ -12,7 +12,7 @@ use crate::checks::{default_field, items_mut, same, supported, texts};
 
 const TIMEOUT_SECONDS_DEFAULT: i64 = 10;
 const TIMEOUT_SECONDS_MAX: i64 = 30;
-const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+pub(crate) const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 pub(super) fn default(object: &mut Value, mutating: bool) {
     for hook in items_mut(object, &["webhooks"]) {
@@ -77,12 +77,12 @@ pub(super) fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     for (index, hook) in object.list_at(&["webhooks"]).iter().enumerate() {
         let item = path.index(index);
         check_hook(&mut errors, &item, hook, &tolerated);
-        check_versions(
-            &mut errors,
-            &item.child("admissionReviewVersions"),
-            &texts(hook, &["admissionReviewVersions"]),
-            tolerated.unknown_versions,
-        );
+        let versions = texts(hook, &["admissionReviewVersions"]);
+        let versions_path = item.child("admissionReviewVersions");
+        if versions.is_empty() {
+            errors.push(Error::required(&versions_path, "must specify one of v1, v1beta1"));
+        }
+        check_versions(&mut errors, &versions_path, &versions, tolerated.unknown_versions);
         let name = hook.str_at(&["name"]);
         if !name.is_empty() && !seen.insert(name) && !tolerated.same_names {
             errors.push(Error::duplicate(&item.child("name"), name));
@@ -129,18 +129,14 @@ fn check_hook(errors: &mut ErrorList, path: &Path<'_>, hook: &Value, tolerated: 
     if let Some(policy) = hook.get("reinvocationPolicy").and_then(Value::as_str) {
         supported(errors, &path.child("reinvocationPolicy"), policy, &REINVOCATION_POLICIES);
     }
-    // Upstream hands over namespace and name in the wrong order; clients see what comes of it.
-    check_client_config(errors, &path.child("clientConfig"), hook.get("clientConfig"), ["namespace", "name"]);
+    check_client_config(errors, &path.child("clientConfig"), hook.get("clientConfig"));
     if !tolerated.match_conditions {
         super::check_match_conditions(errors, &path.child("matchConditions"), hook.list_at(&["matchConditions"]));
     }
 }
 
-fn check_versions(errors: &mut ErrorList, path: &Path<'_>, versions: &[&str], unknown_allowed: bool) {
-    if versions.is_empty() {
-        errors.push(Error::required(path, "must specify one of v1, v1beta1"));
-        return;
-    }
+/// The versions of reviews that a webhook understands; one of them must be ours.
+pub(crate) fn check_versions(errors: &mut ErrorList, path: &Path<'_>, versions: &[&str], unknown_allowed: bool) {
     let mut seen = HashSet::new();
     for (index, version) in versions.iter().enumerate() {
         if !seen.insert(*version) {
@@ -151,19 +147,18 @@ fn check_versions(errors: &mut ErrorList, path: &Path<'_>, versions: &[&str], un
             errors.push(Error::invalid(&path.index(index), *version, why));
         }
     }
-    if !unknown_allowed && !REVIEW_VERSIONS.iter().any(|version| seen.contains(version)) {
+    if !versions.is_empty() && !unknown_allowed && !REVIEW_VERSIONS.iter().any(|version| seen.contains(version)) {
         errors.push(Error::invalid(path, super::shown(versions), "must include at least one of v1, v1beta1"));
     }
 }
 
-/// Where a webhook is called: at a URL or at a Service. `name_of` says which field of the service is checked as its
-/// name and which as its namespace.
-pub(crate) fn check_client_config(errors: &mut ErrorList, path: &Path<'_>, config: Option<&Value>, name_of: [&str; 2]) {
+/// Where a webhook is called: at a URL or at a Service.
+pub(crate) fn check_client_config(errors: &mut ErrorList, path: &Path<'_>, config: Option<&Value>) {
     let nothing = Value::Null;
     let config = config.unwrap_or(&nothing);
     match (config.get("url").and_then(Value::as_str), config.get("service")) {
         (Some(url), None) => check_url(errors, &path.child("url"), url),
-        (None, Some(service)) => check_service(errors, &path.child("service"), service, name_of),
+        (None, Some(service)) => check_service(errors, &path.child("service"), service),
         _ => errors.push(Error::required(path, "exactly one of url or service is required")),
     }
 }
@@ -195,10 +190,11 @@ fn check_url(errors: &mut ErrorList, path: &Path<'_>, text: &str) {
     }
 }
 
-fn check_service(errors: &mut ErrorList, path: &Path<'_>, service: &Value, name_of: [&str; 2]) {
-    for (field, from) in ["name", "namespace"].into_iter().zip(name_of) {
-        if service.str_at(&[from]).is_empty() {
-            errors.push(Error::required(&path.child(field), ""));
+fn check_service(errors: &mut ErrorList, path: &Path<'_>, service: &Value) {
+    // Upstream hands over namespace and name in the wrong order; clients see what comes of it.
+    for (field, shown) in [("namespace", "name"), ("name", "namespace")] {
+        if service.str_at(&[field]).is_empty() {
+            errors.push(Error::required(&path.child(shown), ""));
         }
     }
     let port = service.int_at(&["port"]).unwrap_or(0);
@@ -233,17 +229,17 @@ fn check_service_path(errors: &mut ErrorList, path: &Path<'_>, text: &str) {
 
 /// The parts of a URL that are looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Url<'a> {
-    scheme: &'a str,
+pub(crate) struct Url<'a> {
+    pub(crate) scheme: &'a str,
     user: Option<&'a str>,
-    host: &'a str,
+    pub(crate) host: &'a str,
     query: &'a str,
     fragment: &'a str,
 }
 
 impl<'a> Url<'a> {
     /// Takes a URL apart as Go does.
-    fn parse(text: &'a str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
         if rest.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return Err("net/url: invalid control character in URL".into());
@@ -356,7 +352,7 @@ mod tests {
             ),
         ] {
             let mut errors = ErrorList::new();
-            check_service(&mut errors, &Path::new("s"), &json(service), ["name", "namespace"]);
+            check_service(&mut errors, &Path::new("s"), &json(service));
             assert_eq!(lines(&errors), expect, "{service}");
         }
     }
