@@ -48,7 +48,7 @@ pub struct Options {
     pub history_bytes: usize,
     /// The length of a segment of the log.
     pub segment_bytes: u64,
-    /// How much of the log must be of no more use before a snapshot is written. More live data means more.
+    /// How much of the log must be of no more use before a snapshot is written; at least half of what is live.
     pub garbage_bytes_min: u64,
     /// Whether segments and snapshots are written by threads of their own. Without, writers wait, but what happens to the disk
     /// follows from the requests alone: for tests.

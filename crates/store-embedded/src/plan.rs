@@ -209,11 +209,20 @@ fn take_duration(take: &mut Take<'_>) -> Option<Duration> {
     (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
 }
 
-/// Takes the next effect out of a frame's payload. Changes that `state` has already are left out.
-/// `None` if the payload is not what [`Plan`] writes.
-pub(crate) fn take_effect(take: &mut Take<'_>, state: &State, clock: &dyn Clock) -> Option<Option<Effect>> {
+/// What a frame says was done.
+pub(crate) enum Done {
+    /// A transaction's changes. Those of deleted keys were there.
+    Changes {
+        revision: Revision,
+        ops: Vec<Op>,
+    },
+    Other(Effect),
+}
+
+/// Takes what was done next out of a frame's payload. `None` if the payload is not what [`Plan`] writes.
+pub(crate) fn take_done(take: &mut Take<'_>, clock: &dyn Clock) -> Option<Done> {
     let effect = match take.u8()? {
-        CHANGES => return take_changes(take, state),
+        CHANGES => return take_changes(take),
         GRANT_LEASE => {
             let (id, lease) = take_lease(take, clock)?;
             Effect::GrantLease { id, lease }
@@ -225,19 +234,15 @@ pub(crate) fn take_effect(take: &mut Take<'_>, state: &State, clock: &dyn Clock)
         END_LEASE => Effect::EndLease { id: LeaseId(take.u64()?.cast_signed()) },
         _ => return None,
     };
-    Some(Some(effect))
+    Some(Done::Other(effect))
 }
 
-fn take_changes(take: &mut Take<'_>, state: &State) -> Option<Option<Effect>> {
+fn take_changes(take: &mut Take<'_>) -> Option<Done> {
     let revision = Revision(take.u64()?);
     let count = take.u32()?;
-    let known = revision <= state.revision;
-    if !known && revision != state.revision.next() {
-        return None;
-    }
-    let mut events = Vec::new();
+    let mut ops = Vec::new();
     for _ in 0..count {
-        let op = match take.u8()? {
+        ops.push(match take.u8()? {
             PUT => Op::Put { lease: None, key: take.bytes()?, value: take.bytes()? },
             PUT_WITH_LEASE => {
                 let lease = LeaseId(take.u64()?.cast_signed());
@@ -245,10 +250,7 @@ fn take_changes(take: &mut Take<'_>, state: &State) -> Option<Option<Effect>> {
             }
             DELETE => Op::Delete { key: take.bytes()? },
             _ => return None,
-        };
-        if !known {
-            events.push(event(&op, revision, state.latest(op.key()).cloned())?);
-        }
+        });
     }
-    Some((!known).then_some(Effect::Changes { revision, events }))
+    Some(Done::Changes { revision, ops })
 }

@@ -14,9 +14,9 @@ use crate::log::{
     FIRST_SEGMENT_BYTES, Log, Maker, Pace, SEGMENT_HEADER_LEN, Sealed, Segment, SegmentStart, read_segment_header,
     segment_number, segment_path,
 };
-use crate::plan::take_effect;
+use crate::plan::{Done, take_done};
 use crate::snapshot::{self, LoadError, Written, is_temporary, snapshot_number, snapshot_path};
-use crate::state::{Budget, Effect, State};
+use crate::state::{Budget, Effect, State, event};
 use crate::{OpenError, Options};
 
 /// The version of everything in the folder. A change that older programs would misread gives it a new number.
@@ -311,12 +311,20 @@ impl Replay<'_> {
         let until = clock.monotonic().saturating_add(self.options.history_age - age);
         let mut take = Take(payload);
         while !take.is_empty() {
-            match take_effect(&mut take, &self.state, clock)? {
+            match take_done(&mut take, clock)? {
+                // The snapshot has it.
+                Done::Changes { revision, .. } if revision <= self.state.revision => {}
+                Done::Changes { revision, .. } if revision != self.state.revision.next() => return None,
                 // Nobody will ask for this history.
-                Some(Effect::Changes { revision, events }) if revision <= self.compacted => {
-                    self.state.apply_compacted(revision, events);
+                Done::Changes { revision, ops } if revision <= self.compacted => {
+                    self.state.apply_compacted(revision, ops)?;
                 }
-                effect => drop(self.state.apply(effect.into_iter().collect(), header.seq, until)),
+                Done::Changes { revision, ops } => {
+                    let event = |op| event(op, revision, self.state.latest(op.key()).cloned());
+                    let events = ops.iter().map(event).collect::<Option<Vec<_>>>()?;
+                    self.state.apply(vec![Effect::Changes { revision, events }], header.seq, until);
+                }
+                Done::Other(effect) => drop(self.state.apply(vec![effect], header.seq, until)),
             }
         }
         self.state.seq = header.seq;

@@ -1,5 +1,6 @@
 //! The store in memory: for each key its versions, the recent history, and the leases.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -205,23 +206,36 @@ impl State {
         batches
     }
 
-    /// Applies changes that are compacted already: without history.
-    pub(crate) fn apply_compacted(&mut self, revision: Revision, events: Vec<Event>) {
+    /// Applies changes that are compacted already: without history. `None` if a key is deleted that is not there.
+    pub(crate) fn apply_compacted(&mut self, revision: Revision, ops: Vec<Op>) -> Option<()> {
         debug_assert!(self.history.is_empty());
         assert_eq!(revision, self.revision.next(), "revisions have no gaps");
         self.revision = revision;
         self.compacted = revision;
-        for event in events {
+        for op in ops {
+            let key = op.key().clone();
+            let event = match self.keys.entry(key) {
+                Entry::Vacant(entry) => {
+                    let event = event(&op, revision, None)?;
+                    let latest = Version { revision, record: Some(Arc::clone(&event.record)) };
+                    entry.insert(Versions { latest, older: VecDeque::new() });
+                    event
+                }
+                Entry::Occupied(mut entry) => {
+                    let event = event(&op, revision, entry.get().latest.record.clone())?;
+                    match event.kind {
+                        EventKind::Put => {
+                            let record = Some(Arc::clone(&event.record));
+                            entry.get_mut().latest = Version { revision, record };
+                        }
+                        EventKind::Delete => drop(entry.remove()),
+                    }
+                    event
+                }
+            };
             self.count(&event);
-            let Event { kind, record, .. } = event;
-            if kind == EventKind::Delete {
-                self.keys.remove(&record.key);
-                continue;
-            }
-            let key = record.key.clone();
-            let latest = Version { revision, record: Some(record) };
-            self.keys.insert(key, Versions { latest, older: VecDeque::new() });
         }
+        Some(())
     }
 
     /// Keeps the books of live keys and leases.

@@ -331,7 +331,7 @@ impl Writer {
             (state.seq_needed(), state.live_bytes)
         };
         let garbage = self.log.garbage_bytes(needed);
-        if garbage >= self.garbage_bytes_min.max(live_bytes)
+        if garbage >= self.garbage_bytes_min.max(live_bytes / 2)
             && self.snapshots.running.is_none()
             && self.snapshot.map_or(1, |snapshot| snapshot.seq) < needed
             && self.log.seq_next() >= self.snapshots.not_before_seq

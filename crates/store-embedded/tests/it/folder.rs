@@ -70,7 +70,7 @@ fn what_is_wrong_is_said_in_one_line() {
     check_refused(
         write(
             "log-0000000000000001",
-            &"not a log, and longer than the header of a segment is, by far as one sees from this",
+            "not a log, and longer than the header of a segment is, by far as one sees from this",
         ),
         expect![
             "/tmp/data/log-0000000000000001 is damaged at byte 0: the segment's header is wrong; nothing was changed"
