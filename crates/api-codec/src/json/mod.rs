@@ -18,7 +18,7 @@ pub(crate) mod text;
 
 /// How deeply the parts of an object that are kept as a tree may nest. Go allows 10,000 levels, which we grant to what
 /// is skipped or kept as text; a tree is walked by recursion, and the stack of a thread is finite.
-pub const TREE_DEPTH_MAX: usize = 256;
+pub const TREE_DEPTH_MAX: usize = 200;
 
 /// How many problems of one text are reported.
 pub const PROBLEMS_MAX: usize = 100;

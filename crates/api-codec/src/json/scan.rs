@@ -158,11 +158,14 @@ fn literal(text: &[u8], at: usize, word: &str) -> Result<usize, SyntaxError> {
     Ok(at + word.len())
 }
 
-/// The error of a byte that does not fit; of the end of the text if there is none.
+/// The error of a byte that does not fit; of the end of the text if there is none. Go then tries a space, so that what
+/// ends within a word is told of a space that does not fit.
 pub(crate) fn invalid(text: &[u8], at: usize, context: &str) -> SyntaxError {
+    let within_word =
+        context.starts_with("in ") && context != "in string literal" || context.starts_with("after decimal");
     let message = match text.get(at) {
-        None => "unexpected end of JSON input".into(),
-        Some(byte) => format!("invalid character {} {context}", quoted_char(*byte)),
+        None if !within_word => "unexpected end of JSON input".into(),
+        byte => format!("invalid character {} {context}", quoted_char(byte.copied().unwrap_or(b' '))),
     };
     SyntaxError { message, offset: text.len().min(at + 1) }
 }

@@ -78,67 +78,73 @@ struct Decoder<'a> {
     merges: Merges,
 }
 
+/// A struct being read.
+struct Message<'a> {
+    plan: &'a StructPlan,
+    fields: Gathered<'a>,
+    /// Fields that the schema does not know, by the key under which the tree keeps them.
+    unknown: Vec<(SmolStr, Vec<u8>)>,
+    depth: usize,
+}
+
 impl<'a> Decoder<'a> {
     /// Reads a message; `before` is what an earlier occurrence of it held, for both are one.
     fn message(&self, plan: &'a StructPlan, bytes: &[u8], mut before: Value, depth: usize) -> Read<Value> {
         if depth >= TREE_DEPTH_MAX {
             return Err(DecodeError::TooDeep);
         }
-        let mut unknown = take_unknown(&mut before);
-        let mut fields = Gathered::new(plan, before);
-        self.members(plan, 0, plan, bytes, &mut fields, &mut unknown, UNKNOWN, depth)?;
-        Ok(fields.finish(unknown.into_iter().map(|(key, bytes)| (key, Value::Bytes(bytes.into()))).collect()))
+        let unknown = take_unknown(&mut before);
+        let mut message = Message { plan, fields: Gathered::new(plan, before), unknown, depth };
+        self.members(&mut message, plan, 0, UNKNOWN, bytes)?;
+        let unknown = message.unknown.into_iter().map(|(key, bytes)| (key, Value::Bytes(bytes.into())));
+        Ok(message.fields.finish(unknown.collect()))
     }
 
-    /// Reads the fields of a message into the struct `plan`, where they begin at `first`; `own` is the message itself
-    /// or one that is flattened into it.
-    #[expect(clippy::too_many_arguments, reason = "the state of one message, passed on only to flattened ones")]
-    fn members(
-        &self,
-        plan: &'a StructPlan,
-        first: u16,
-        own: &'a StructPlan,
-        bytes: &[u8],
-        fields: &mut Gathered<'a>,
-        unknown: &mut Vec<(SmolStr, Vec<u8>)>,
-        unknown_key: &str,
-        depth: usize,
-    ) -> Read<()> {
+    /// Reads the fields of a message: of the struct itself, or of one (`own`) that is flattened into it, whose fields
+    /// begin at `first` there and whose unknown ones go under `key`.
+    fn members(&self, message: &mut Message<'a>, own: &'a StructPlan, first: u16, key: &str, bytes: &[u8]) -> Read<()> {
         let mut reader = Reader::new(bytes);
         while !reader.at_end() {
             let start = reader.at;
             let (tag, wire) = reader.tag()?;
             match own.member(tag) {
-                Some((_, MemberPart::Field(at))) => {
-                    let field = &plan.fields[usize::from(first + at)];
-                    if let Kind::Map(item) = &field.kind {
-                        let entry = self.entry(item, &field.name, delimited(&mut reader, wire, &field.name)?, depth)?;
-                        fields.entries(field.rank).push(entry);
-                        continue;
-                    }
-                    let mut before = fields.take(field.rank);
-                    let value = match &field.kind {
-                        Kind::List(item) => self.list(item, tag, wire, &field.name, &mut reader, before, depth)?,
-                        kind => {
-                            self.merges.limit(&mut before);
-                            self.value(kind, wire, &field.name, &mut reader, before, depth)?
-                        }
-                    };
-                    if !(field.omit_zero && crate::json::encode::hidden(&field.kind, field.pointer, &value)) {
-                        fields.put(field.rank, value);
-                    }
-                }
-                Some((_, MemberPart::Inline { plan: inner, first: inner_first })) => {
-                    let inner_bytes = delimited(&mut reader, wire, "")?;
-                    let key = format_smolstr!("{unknown_key}{tag}");
-                    let inner = self.codec.plan(inner);
-                    self.members(plan, first + inner_first, inner, inner_bytes, fields, unknown, &key, depth)?;
+                Some((_, MemberPart::Field(at))) => self.field(message, first + at, tag, wire, &mut reader)?,
+                Some((_, MemberPart::Inline { plan, first: inner })) => {
+                    let key = format_smolstr!("{key}{tag}");
+                    self.members(
+                        message,
+                        self.codec.plan(plan),
+                        first + inner,
+                        &key,
+                        delimited(&mut reader, wire, "")?,
+                    )?;
                 }
                 None => {
                     reader.skip(wire)?;
-                    add_unknown(unknown, unknown_key, &bytes[start..reader.at]);
+                    add_unknown(&mut message.unknown, key, &bytes[start..reader.at]);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reads the value of a field, or all that stand together if it is a list.
+    fn field(&self, message: &mut Message<'a>, at: u16, tag: u32, wire: Wire, reader: &mut Reader<'_>) -> Read<()> {
+        let field = &message.plan.fields[usize::from(at)];
+        if let Kind::Map(item) = &field.kind {
+            let entry = self.entry(item, &field.name, delimited(reader, wire, &field.name)?, message.depth)?;
+            message.fields.entries(field.rank).push(entry);
+            return Ok(());
+        }
+        let mut before = message.fields.take(field.rank);
+        let value = if let Kind::List(item) = &field.kind {
+            self.list(item, tag, wire, &field.name, reader, before, message.depth)
+        } else {
+            self.merges.limit(&mut before);
+            self.value(&field.kind, wire, &field.name, reader, before, message.depth)
+        }?;
+        if !(field.omit_zero && crate::json::encode::hidden(&field.kind, field.pointer, &value)) {
+            message.fields.put(field.rank, value);
         }
         Ok(())
     }
@@ -177,6 +183,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads the entry of a map.
+    #[inline(never)]
     fn entry(&self, item: &'a Kind, name: &SmolStr, bytes: &[u8], depth: usize) -> Read<(SmolStr, Value)> {
         let mut reader = Reader::new(bytes);
         let (mut key, mut value) = (SmolStr::default(), None);
@@ -190,6 +197,7 @@ impl<'a> Decoder<'a> {
         Ok((key, value.unwrap_or_else(|| zero_of(&self.codec.structs, item))))
     }
 
+    /// Reads a value. What recurses is kept apart from what does not, for the sake of the stack.
     fn value(
         &self,
         kind: &'a Kind,
@@ -199,6 +207,19 @@ impl<'a> Decoder<'a> {
         before: Value,
         depth: usize,
     ) -> Read<Value> {
+        match kind {
+            Kind::Struct(plan) => {
+                self.message(self.codec.plan(*plan), delimited(reader, wire, name)?, before, depth + 1)
+            }
+            Kind::SchemaOrArray(plan) | Kind::SchemaOrBool(plan) | Kind::SchemaOrStrings(plan) => {
+                self.schema_or(kind, self.codec.plan(*plan), delimited(reader, wire, name)?, depth + 1)
+            }
+            _ => self.scalar(kind, wire, name, reader),
+        }
+    }
+
+    #[inline(never)]
+    fn scalar(&self, kind: &'a Kind, wire: Wire, name: &SmolStr, reader: &mut Reader<'_>) -> Read<Value> {
         match (kind, wire) {
             (Kind::Bool, Wire::Varint) => Ok(Value::Bool(reader.varint()? != 0)),
             (Kind::Int32, Wire::Varint) => Ok(Value::Int((reader.varint()? as i32).into())),
@@ -207,14 +228,14 @@ impl<'a> Decoder<'a> {
             (Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Double, _) | (_, Wire::Varint | Wire::Fixed64) => {
                 Err(wrong(wire, name))
             }
-            _ => self.delimited_value(kind, delimited(reader, wire, name)?, before, depth + 1),
+            (Kind::String, _) => Ok(Value::Str(SmolStr::new(text::utf8(delimited(reader, wire, name)?)))),
+            _ => self.special(kind, delimited(reader, wire, name)?),
         }
     }
 
-    fn delimited_value(&self, kind: &'a Kind, bytes: &[u8], before: Value, depth: usize) -> Read<Value> {
+    /// Reads the message of a kind that has a form of its own in JSON.
+    fn special(&self, kind: &'a Kind, bytes: &[u8]) -> Read<Value> {
         match kind {
-            Kind::String => Ok(Value::Str(SmolStr::new(text::utf8(bytes)))),
-            Kind::Struct(plan) => self.message(self.codec.plan(*plan), bytes, before, depth),
             Kind::Bytes => Ok(Value::Str(to_base64(bytes))),
             Kind::Time => Ok(timestamp(bytes)?.map_or(Value::Null, |time| Time { nanos: 0, ..time }.to_value())),
             Kind::MicroTime => Ok(timestamp(bytes)?.map_or(Value::Null, Time::to_micro_value)),
@@ -237,52 +258,61 @@ impl<'a> Decoder<'a> {
                 None | Some(b"") => Ok(Value::Null),
                 Some(raw) => embedded(raw),
             },
-            Kind::SchemaOrArray(plan) | Kind::SchemaOrBool(plan) | Kind::SchemaOrStrings(plan) => {
-                self.schema_or(kind, self.codec.plan(*plan), bytes, depth)
-            }
             Kind::Wrapped(item) => {
                 let mut items = Vec::new();
                 let mut reader = Reader::new(bytes);
                 while !reader.at_end() {
                     match reader.tag()? {
-                        (1, wire) => {
-                            items.push(self.value(item, wire, &SmolStr::default(), &mut reader, Value::Null, depth)?);
-                        }
+                        (1, wire) => items.push(self.scalar(item, wire, &SmolStr::default(), &mut reader)?),
                         (_, wire) => reader.skip(wire)?,
                     }
                 }
                 Ok(if items.is_empty() { Value::Null } else { Value::List(items) })
             }
-            Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Double | Kind::Any | Kind::List(_) | Kind::Map(_) => {
-                Ok(zero_of(&self.codec.structs, kind))
-            }
+            _ => Ok(zero_of(&self.codec.structs, kind)),
         }
     }
 
+    /// Reads the unions of OpenAPI schemas.
     fn schema_or(&self, kind: &Kind, plan: &'a StructPlan, bytes: &[u8], depth: usize) -> Read<Value> {
-        let (mut schema, mut items, mut allows) = (None, Vec::new(), false);
+        let union = Union::read(kind, bytes)?;
+        if union.items.is_empty() {
+            return match union.schema {
+                Some(schema) => self.message(plan, schema, Value::Null, depth),
+                None if matches!(kind, Kind::SchemaOrBool(_)) => Ok(Value::Bool(union.allows)),
+                None => Ok(Value::Null),
+            };
+        }
+        let items = union.items.into_iter().map(|item| match kind {
+            Kind::SchemaOrArray(_) => self.message(plan, item, Value::Null, depth),
+            _ => Ok(Value::Str(SmolStr::new(text::utf8(item)))),
+        });
+        items.collect::<Read<Vec<_>>>().map(Value::List)
+    }
+}
+
+/// The parts of a union of OpenAPI.
+#[derive(Default)]
+struct Union<'b> {
+    schema: Option<&'b [u8]>,
+    items: Vec<&'b [u8]>,
+    allows: bool,
+}
+
+impl<'b> Union<'b> {
+    fn read(kind: &Kind, bytes: &'b [u8]) -> Read<Self> {
         let schema_tag = if matches!(kind, Kind::SchemaOrBool(_)) { 2 } else { 1 };
+        let mut union = Self::default();
         let mut reader = Reader::new(bytes);
         while !reader.at_end() {
             match reader.tag()? {
-                (tag, Wire::Bytes) if tag == schema_tag => {
-                    let before = schema.take().unwrap_or_default();
-                    schema = Some(self.message(plan, reader.delimited()?, before, depth)?);
-                }
-                (1, Wire::Varint) => allows = reader.varint()? != 0,
-                (2, Wire::Bytes) if matches!(kind, Kind::SchemaOrArray(_)) => {
-                    items.push(self.message(plan, reader.delimited()?, Value::Null, depth)?);
-                }
-                (2, Wire::Bytes) => items.push(Value::Str(SmolStr::new(text::utf8(reader.delimited()?)))),
+                (tag, Wire::Bytes) if tag == schema_tag => union.schema = Some(reader.delimited()?),
+                (1, Wire::Varint) => union.allows = reader.varint()? != 0,
+                (2, Wire::Bytes) => union.items.push(reader.delimited()?),
                 (_, wire) => reader.skip(wire)?,
             }
         }
-        Ok(match (kind, schema) {
-            _ if !items.is_empty() => Value::List(items),
-            (_, Some(schema)) => schema,
-            (Kind::SchemaOrBool(_), None) => Value::Bool(allows),
-            _ => Value::Null,
-        })
+        Ok(union)
     }
 }
 

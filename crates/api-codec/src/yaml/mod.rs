@@ -22,8 +22,8 @@ pub fn decode(ty: Option<TypeCodec<'_>>, text: &[u8], options: Options) -> Resul
     let read = read::to_json(text).map_err(DecodeError::Yaml)?;
     let mut decoded = json::decode(ty, &read.json, options)?;
     if options.problems && !read.duplicates.is_empty() {
-        let lines: Vec<String> = read.duplicates.into_iter().map(|(_, text)| text).collect();
-        decoded.problems.insert(0, Problem::Yaml(format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))));
+        let text = format!("yaml: unmarshal errors:\n  {}", read.duplicates.join("\n  "));
+        decoded.problems.insert(0, Problem::Yaml(text));
     }
     Ok(decoded)
 }

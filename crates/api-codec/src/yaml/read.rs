@@ -14,8 +14,8 @@ use crate::json::{TREE_DEPTH_MAX, text};
 #[derive(Default)]
 pub(super) struct Read {
     pub(super) json: Vec<u8>,
-    /// Keys that a map has twice: the line of the second value, and go-yaml's words.
-    pub(super) duplicates: Vec<(usize, String)>,
+    /// Keys that a map has twice, in go-yaml's words.
+    pub(super) duplicates: Vec<String>,
 }
 
 /// How much text aliases may repeat.
@@ -35,6 +35,7 @@ pub(super) fn to_json(input: &[u8]) -> Result<Read> {
     let mut writer = Writer {
         document: &document,
         read: Read::default(),
+        duplicates: Vec::new(),
         nodes: 0,
         aliased_nodes: 0,
         aliased_bytes: 0,
@@ -44,10 +45,10 @@ pub(super) fn to_json(input: &[u8]) -> Result<Read> {
         Some(root) => writer.node(root, 0)?,
         None => writer.read.json.extend_from_slice(b"null"),
     }
-    let Read { json, mut duplicates } = writer.read;
-    // go-yaml finds them in the order of the text.
-    duplicates.sort_by_key(|(line, _)| *line);
-    Ok(Read { json, duplicates })
+    // go-yaml finds a doubled key when it has read the value.
+    writer.duplicates.sort_by_key(|(value, _)| (document.nodes[*value].end, std::cmp::Reverse(*value)));
+    writer.read.duplicates = writer.duplicates.into_iter().map(|(_, text)| text).collect();
+    Ok(writer.read)
 }
 
 fn utf8(input: &[u8]) -> Result<&str> {
@@ -71,6 +72,7 @@ fn is_forbidden(c: char) -> bool {
 /// The first document as nodes that refer to each other by number.
 #[derive(Default)]
 struct Document<'a> {
+    input: &'a str,
     nodes: Vec<Node<'a>>,
     root: Option<usize>,
 }
@@ -81,6 +83,10 @@ struct Node<'a> {
     tag: String,
     /// From 1.
     line: usize,
+    /// Whether it is text in a block, behind `|` or `>`.
+    is_block: bool,
+    /// The last node inside of it.
+    end: usize,
 }
 
 enum Content<'a> {
@@ -91,9 +97,10 @@ enum Content<'a> {
     List(Vec<usize>),
     /// Keys and values in turn.
     Map(Vec<usize>),
+    /// Which node it stands for, and where its name is, counted in characters.
     Alias {
         target: usize,
-        name: &'a str,
+        place: usize,
     },
 }
 
@@ -101,24 +108,28 @@ const TAG: &str = "tag:yaml.org,2002:";
 
 impl<'a> Document<'a> {
     fn parse(input: &'a str) -> Result<Self> {
-        let mut document = Self::default();
+        let mut document = Self { input, ..Self::default() };
         let mut open: Vec<usize> = Vec::new();
         let mut anchors: HashMap<usize, usize> = HashMap::new();
         for event in Parser::new_from_str(input) {
             let (event, span) = event.map_err(|error| syntax_error(input, &error))?;
+            let mut is_block = false;
             let (content, anchor, tag) = match event {
                 Event::Scalar(text, style, anchor, tag) => {
+                    is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                     (Content::Scalar { text, plain: style == ScalarStyle::Plain }, anchor, tag)
                 }
                 Event::SequenceStart(anchor, tag) => (Content::List(Vec::new()), anchor, tag),
                 Event::MappingStart(anchor, tag) => (Content::Map(Vec::new()), anchor, tag),
                 Event::Alias(anchor) => {
                     let target = anchors.get(&anchor).copied().ok_or("yaml: unknown anchor referenced")?;
-                    let name = input.get(byte_range(input, span.start.index(), span.end.index())).unwrap_or_default();
-                    (Content::Alias { target, name: name.trim_start_matches('*') }, 0, None)
+                    (Content::Alias { target, place: span.start.index() }, 0, None)
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
-                    open.pop();
+                    let last = document.nodes.len() - 1;
+                    if let Some(closed) = open.pop() {
+                        document.nodes[closed].end = last;
+                    }
                     continue;
                 }
                 Event::DocumentEnd => break,
@@ -127,7 +138,7 @@ impl<'a> Document<'a> {
             let at = document.nodes.len();
             let nests = matches!(content, Content::List(_) | Content::Map(_));
             let tag = tag.map(|tag| format!("{}{}", tag.handle, tag.suffix)).unwrap_or_default();
-            document.nodes.push(Node { content, tag, line: span.start.line() });
+            document.nodes.push(Node { content, tag, line: span.start.line(), is_block, end: at });
             match open.last().map(|holder| &mut document.nodes[*holder].content) {
                 Some(Content::List(items) | Content::Map(items)) => items.push(at),
                 _ => document.root = Some(at),
@@ -146,13 +157,10 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The bytes between two positions counted in characters; only used for the names in rare errors, and for aliases.
-fn byte_range(input: &str, start: usize, end: usize) -> std::ops::Range<usize> {
-    if input.is_ascii() {
-        return start..end;
-    }
-    let byte = |chars: usize| input.char_indices().nth(chars).map_or(input.len(), |(at, _)| at);
-    byte(start)..byte(end)
+/// The name of the anchor that an alias refers to. Counting characters takes a while: for errors only.
+fn alias_name(input: &str, place: usize) -> String {
+    let name = input.chars().skip(place).skip_while(|c| *c == '*');
+    name.take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 /// The parser's complaint in the words of libyaml, which both descend from: without the part that says what was being
@@ -161,14 +169,7 @@ fn syntax_error(input: &str, error: &ScanError) -> String {
     let info = error.info();
     let problem = match info {
         "while parsing node, found unknown anchor" => {
-            let start = byte_range(input, error.marker().index(), error.marker().index()).start;
-            let name: String = input
-                .get(start..)
-                .unwrap_or_default()
-                .trim_start_matches('*')
-                .chars()
-                .take_while(|c| is_name(*c))
-                .collect();
+            let name = alias_name(input, error.marker().index());
             return format!("yaml: unknown anchor '{name}' referenced");
         }
         "simple key expect ':'" | "simple key expected" => "could not find expected ':'",
@@ -185,10 +186,6 @@ fn syntax_error(input: &str, error: &ScanError) -> String {
         0 => format!("yaml: {problem}"),
         line => format!("yaml: line {line}: {problem}"),
     }
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '-' | '_')
 }
 
 /// The value of a scalar.
@@ -238,6 +235,8 @@ impl Key<'_> {
 struct Writer<'d, 'a> {
     document: &'d Document<'a>,
     read: Read,
+    /// The values whose keys have come before, and what to say.
+    duplicates: Vec<(usize, String)>,
     /// How many nodes have been written, and how many of them because of aliases.
     nodes: usize,
     aliased_nodes: usize,
@@ -269,8 +268,9 @@ impl<'d, 'a> Writer<'d, 'a> {
     /// Goes into an alias, if the node is one, for as long as `inside` takes.
     fn through<T>(&mut self, mut at: usize, inside: impl FnOnce(&mut Self, usize) -> Result<T>) -> Result<T> {
         let before = self.aliases.len();
-        while let Content::Alias { target, name } = &self.document.nodes[at].content {
+        while let Content::Alias { target, place } = &self.document.nodes[at].content {
             if self.aliases.contains(target) || self.aliases.len() > TREE_DEPTH_MAX {
+                let name = alias_name(self.document.input, *place);
                 return Err(format!("yaml: anchor '{name}' value contains itself"));
             }
             self.aliases.push(*target);
@@ -350,10 +350,12 @@ impl<'d, 'a> Writer<'d, 'a> {
             }
             self.count()?;
             let key = self.through(key_at, |writer, at| key(&writer.document.nodes[at]))?;
-            if !entries.put(key, value_at) && self.read.duplicates.len() < DUPLICATES_MAX {
+            if !entries.put(key, value_at) && self.duplicates.len() < DUPLICATES_MAX {
                 let shown = entries.last.as_deref().unwrap_or_default();
-                let line = document.nodes[value_at].line;
-                self.read.duplicates.push((line, format!("line {line}: key {shown} already set in map")));
+                // Where a block of text begins is one line above its text.
+                let value = &document.nodes[value_at];
+                let line = if value.is_block { document.nodes[key_at].line } else { value.line };
+                self.duplicates.push((value_at, format!("line {line}: key {shown} already set in map")));
             }
         }
         Ok(())
