@@ -224,6 +224,15 @@ pub(crate) enum Pace {
 impl Maker {
     /// Makes a segment, durably, in place of what an attempt before may have left.
     pub(crate) fn make(&self, number: u64, capacity: u64, pace: Pace) -> io::Result<Segment> {
+        let made = self.try_make(number, capacity, pace);
+        if made.is_err() {
+            // On a full disk the room of half a segment is needed by others.
+            let _ = self.disk.remove(&segment_path(&self.dir, number));
+        }
+        made
+    }
+
+    fn try_make(&self, number: u64, capacity: u64, pace: Pace) -> io::Result<Segment> {
         let path = segment_path(&self.dir, number);
         match self.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -2,6 +2,7 @@
 //! them together, writes one frame, syncs, makes the changes visible, tells the followers and then the requesters.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -349,7 +350,11 @@ impl Writer {
         job.replaces.extend(self.snapshot.map(|snapshot| snapshot_path(&self.dir, snapshot.seq)));
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots.stop));
         let run = move || {
-            let done = job.run(&shared, &stop);
+            // If it panics, history must go on going.
+            let done = catch_unwind(AssertUnwindSafe(|| job.run(&shared, &stop))).unwrap_or_else(|_| {
+                shared.state.write().unpin();
+                Err(io::Error::other("the snapshot panicked"))
+            });
             shared.queue.snapshot_done(done);
         };
         if !self.background {

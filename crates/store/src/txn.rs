@@ -38,7 +38,7 @@ pub enum Op {
     Put {
         /// The key.
         key: Bytes,
-        /// The value.
+        /// The value. A store in this process keeps it as it is: a slice keeps all of its buffer.
         value: Bytes,
         /// The lease to live under; `None` also detaches from an earlier one.
         lease: Option<LeaseId>,

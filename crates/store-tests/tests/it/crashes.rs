@@ -28,14 +28,14 @@ fn without_faults_the_store_is_the_model() {
 #[test]
 fn kills_and_power_failures_lose_nothing_acknowledged() {
     let chaos = Chaos { steps: 150, fault_every: 0, crash_every: 8 };
-    let met = sum((1000..1000 + repeats(20, 1000)).map(|seed| run(seed, chaos)));
+    let met = sum((1000..1000 + repeats(40, 1000)).map(|seed| run(seed, chaos)));
     assert!(met.reopened > 300, "{met:?}");
 }
 
 #[test]
 fn faults_at_any_time_lose_nothing_acknowledged() {
     let chaos = Chaos { steps: 150, fault_every: 6, crash_every: 60 };
-    let met = sum((2000..2000 + repeats(40, 4000)).map(|seed| run(seed, chaos)));
+    let met = sum((2000..2000 + repeats(80, 4000)).map(|seed| run(seed, chaos)));
     let enough = met.unknown_done > 5
         && met.unknown_undone > 5
         && met.taken_back > 5
@@ -48,7 +48,7 @@ fn faults_at_any_time_lose_nothing_acknowledged() {
 #[test]
 fn a_fault_at_every_single_disk_operation_loses_nothing_acknowledged() {
     let steps = 40;
-    for seed in 0..repeats(1, 40) {
+    for seed in 0..repeats(2, 40) {
         let end = run(seed, Chaos { steps, fault_every: 0, crash_every: 0 }).disk_operations;
         for fault in [Fault::Io, Fault::NoSpace, Fault::PowerOff] {
             let met = (0..end).filter(|at| run_with_fault(seed, steps, *at, fault)).count() as u64;
