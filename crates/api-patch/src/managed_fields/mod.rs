@@ -59,19 +59,25 @@ impl<'a> FieldManager<'a> {
     pub fn update(&self, live: Option<&Value>, new: &mut Value, manager: &str, now: &str) {
         let sent = new.remove(PATH);
         let known = live.map(|live| live.list_at(PATH)).unwrap_or_default();
-        let chosen = match sent.as_ref().and_then(Value::as_list) {
-            Some(_) if !self.subresource.is_empty() => known,
-            Some([]) => &[],
-            Some([Value::Map(entry)]) if entry.iter().all(|(_, value)| value.is_zero()) => &[],
-            Some(sent) if sent != known && decode(sent).is_ok() => sent,
-            _ => known,
+        let (chosen, is_known) = match sent.as_ref().and_then(Value::as_list) {
+            Some(_) if !self.subresource.is_empty() => (known, true),
+            Some([]) => (&[][..], false),
+            Some([Value::Map(entry)]) if entry.iter().all(|(_, value)| value.is_zero()) => (&[][..], false),
+            Some(sent) if sent != known && decode(sent).is_ok() => (sent, false),
+            _ => (known, true),
         };
         let is_create = live.is_none_or(|live| live.str_at(&["metadata", "uid"]).is_empty());
         if chosen.is_empty() && !is_create {
             return;
         }
         let entries = match self.updated(live, new, chosen, manager, now) {
-            Ok(Updated::Same) => (!chosen.is_empty()).then(|| Value::List(chosen.to_vec())),
+            Ok(Updated::Same) if is_known => (!chosen.is_empty()).then(|| Value::List(chosen.to_vec())),
+            Ok(Updated::Same) => {
+                // What a client sends is written in our own form.
+                let mut entries = decode(chosen).unwrap_or_default();
+                entries.retain(|entry| !entry.fields.is_empty());
+                encode(entries)
+            }
             Ok(Updated::Entries(entries)) => encode(entries),
             Err(_) => (!known.is_empty()).then(|| Value::List(known.to_vec())),
         };

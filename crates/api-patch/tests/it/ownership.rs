@@ -109,6 +109,14 @@ fn clients_may_reset_but_not_break_the_tracking() {
         manager.update(Some(&live), &mut new, "two", LATER);
         assert_eq!(owners(&new), expect, "{sent}");
     }
+    // What they send is put in order, though nothing else changes.
+    let mut new = object("a=1");
+    let sent = r#"[{"manager":"y","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{"f:b":{},"f:a":{}}}},
+        {"manager":"z","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{}},
+        {"manager":"x","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{}}}]"#;
+    new.set(&["metadata", "managedFields"], tree(sent));
+    manager.update(Some(&live), &mut new, "two", LATER);
+    assert_eq!(owners(&new), "Update x - .\nUpdate y - a b");
     // Through a subresource they may not even change it.
     let mut new = object("a=2");
     new.set(&["metadata", "managedFields"], tree("[]"));
