@@ -41,8 +41,11 @@ impl Kind for DaemonSet {
         if strategy.text("type") == "RollingUpdate" {
             let rolling = strategy.entry(&["rollingUpdate"]);
             rolling.fill("maxUnavailable", 1);
-            rolling.fill("maxSurge", 0);
         }
+        strategy.with("rollingUpdate", |rolling| {
+            rolling.fill("maxUnavailable", 0);
+            rolling.fill("maxSurge", 0);
+        });
         spec.fill("revisionHistoryLimit", 10);
         template::default(object, TEMPLATE);
     }

@@ -1,16 +1,17 @@
 //! StatefulSet: pods with names and disks of their own.
 
 use api_schema::{Map, Value};
-use api_semantics::field::{Error, ErrorList, Path, quoted};
+use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::selector::Selector;
 use api_semantics::{int_or_string, names, time};
 
 use super::deployment::{amount, ready_cell};
 use crate::Kind;
 use crate::checks::{internal, invalid_text, name, not_negative, same, supported};
+use crate::core::persistentvolumeclaim::{check_spec, default_spec};
 use crate::core::pod::look::{Fill, Look};
 use crate::core::pod::template::{self, TEMPLATE};
-use crate::core::pod::{defaults, resources, validate as pod_validate};
+use crate::core::pod::{validate as pod_validate, warnings as pod_warnings};
 
 pub(crate) struct StatefulSet;
 
@@ -46,7 +47,7 @@ impl Kind for StatefulSet {
         spec.each("volumeClaimTemplates", |claim| {
             claim.set(&["apiVersion"], "v1");
             claim.set(&["kind"], "PersistentVolumeClaim");
-            claim.with("spec", defaults::claim_spec);
+            claim.with("spec", default_spec);
             claim.entry(&["status"]).fill_zero("phase", "Pending");
         });
         template::default(object, TEMPLATE);
@@ -128,18 +129,8 @@ impl Kind for StatefulSet {
             let claim_path = claims.index(at);
             // The spec's name is in the path on update only, as upstream has it.
             let spec_path = if old.is_some() { claim_path.child("Spec") } else { claim_path };
-            for half in ["requests", "limits"] {
-                let Some(storage) = claim.at(&["spec", "resources", half, "storage"]) else { continue };
-                let quantity = resources::quantity(storage);
-                if !quantity.is_whole() {
-                    let resources_path = spec_path.child("resources");
-                    let half_path = resources_path.child(half);
-                    let text = quoted(&quantity.to_string());
-                    warnings.push(format!(
-                        "{}: fractional byte value {text} is invalid, must be an integer",
-                        half_path.key("storage")
-                    ));
-                }
+            if let Some(spec) = claim.get("spec") {
+                pod_warnings::claim_storage(&mut warnings, spec, &spec_path);
             }
         }
         if new.int_at(&["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
@@ -192,7 +183,8 @@ fn spec(errors: &mut ErrorList, object: &Value, old: Option<&Value>, path: &Path
         let claims = path.child("volumeClaimTemplates");
         for (at, claim) in spec.items("volumeClaimTemplates").iter().enumerate() {
             let claim_path = claims.index(at);
-            pod_validate::claim_spec(errors, claim.get("spec").unwrap_or(&Value::Null), &claim_path.child("spec"));
+            let claim_spec = claim.get("spec").unwrap_or(&Value::Null);
+            errors.extend(check_spec(claim_spec, None, &claim_path.child("spec")));
         }
     }
     for field in ["replicas", "minReadySeconds"] {

@@ -57,7 +57,11 @@ impl Kind for ReplicationController {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        template::named_warnings(new, old, TEMPLATE)
+        // Upstream looks at the old template by mistake.
+        match old {
+            Some(old) => template::template_warnings(old, Some(new), TEMPLATE),
+            None => template::named_warnings(new, None, TEMPLATE),
+        }
     }
 
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {

@@ -54,7 +54,6 @@ impl Kind for Job {
         spec.fill("podReplacementPolicy", replacement);
         spec.fill("manualSelector", false);
         default_failure_policy(object, &["spec"]);
-        template::labels_from_template(object, TEMPLATE);
         template::default(object, TEMPLATE);
     }
 
@@ -62,10 +61,14 @@ impl Kind for Job {
         if object.at(&["spec", "manualSelector"]).and_then(Value::as_bool) != Some(true) {
             generate_selector(object);
         }
+        // Upstream does this when it fills defaults, but then the object and the template share one map of labels, and
+        // so the generated ones.
+        template::labels_from_template(object, TEMPLATE);
         template::prepare(object, None, TEMPLATE);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
+        template::labels_from_template(new, TEMPLATE);
         template::prepare(new, Some(old), TEMPLATE);
     }
 

@@ -2,6 +2,7 @@
 
 use api_schema::{Map, Value};
 
+use super::super::persistentvolumeclaim::default_spec;
 use super::image::default_pull_policy;
 use super::look::{CONTAINER_LISTS, Fill, Look};
 use super::resources::{self, Half};
@@ -38,6 +39,10 @@ pub(crate) fn pod(pod: &mut Value) {
             }
         }
         self::spec(spec);
+        // Of templates, a negative period is kept as it is.
+        if spec.int("terminationGracePeriodSeconds").is_some_and(|period| period < 0) {
+            spec.set(&["terminationGracePeriodSeconds"], 1);
+        }
     });
     pod.with("status", |status| {
         for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
@@ -233,7 +238,7 @@ fn volume(volume: &mut Value) {
         scale_io.fill_zero("fsType", "xfs");
     });
     volume.with("ephemeral", |ephemeral| {
-        ephemeral.with("volumeClaimTemplate", |template| template.with("spec", claim_spec));
+        ephemeral.with("volumeClaimTemplate", |template| template.with("spec", default_spec));
     });
     volume.with("image", |image| {
         let policy = default_pull_policy(image.text("reference"));
@@ -243,12 +248,6 @@ fn volume(volume: &mut Value) {
 
 fn downward_api_items(source: &mut Value) {
     source.each("items", |item| item.with("fieldRef", field_ref));
-}
-
-/// Fills the spec of a PersistentVolumeClaim that is embedded in another object.
-pub(crate) fn claim_spec(spec: &mut Value) {
-    spec.fill("volumeMode", "Filesystem");
-    spec.with("resources", resource_requirements);
 }
 
 fn resource_requirements(requirements: &mut Value) {

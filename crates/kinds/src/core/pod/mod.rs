@@ -54,6 +54,12 @@ impl Kind for Pod {
         }
     }
 
+    fn stamp(&self, new: &mut Value, old: Option<&Value>, now: &str) {
+        if old.is_none() {
+            prepare::stamp(new, now);
+        }
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         validate::pod_create(object)
     }

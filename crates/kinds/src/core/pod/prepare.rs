@@ -185,6 +185,13 @@ fn scheduling_gated() -> Value {
     ])
 }
 
+/// Sets the time of the condition that [`create`] adds.
+pub(crate) fn stamp(pod: &mut Value, now: &str) {
+    pod.with("status", |status| {
+        status.each("conditions", |condition| condition.fill_zero("lastTransitionTime", now));
+    });
+}
+
 fn take_from(new: &mut Value, old: &Value, path: &[&str]) {
     match old.at(path) {
         Some(value) => new.set(path, value.clone()),

@@ -13,7 +13,7 @@ const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER_PREFIX: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 /// Labels of nodes that have a newer name.
-fn deprecated_label(key: &str) -> Option<&'static str> {
+pub(crate) fn deprecated_label(key: &str) -> Option<&'static str> {
     Some(match key {
         "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
         "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",
@@ -115,7 +115,7 @@ fn collect(warnings: &mut Vec<String>, object: &Value, path: &Path<'_>, is_pod: 
     if spec.at(&["securityContext", "seccompProfile"]).is_none() && annotation(SECCOMP_POD) {
         warnings.push(format!("{}: {NO_SECCOMP}", annotations_path.key(SECCOMP_POD)));
     }
-    let pod_has_profile = spec.at(&["securityContext", "appArmorProfile"]).is_some();
+    let pod_profile = spec.at(&["securityContext", "appArmorProfile"]);
     for (list, at, container) in all_containers(spec) {
         let list_path = spec_path.child(list);
         let container_path = list_path.index(at);
@@ -124,8 +124,11 @@ fn collect(warnings: &mut Vec<String>, object: &Value, path: &Path<'_>, is_pod: 
             warnings.push(format!("{}: {NO_SECCOMP}", annotations_path.key(&key)));
         }
         let key = format!("{APP_ARMOR_PREFIX}{}", container.text("name"));
-        let has_profile = pod_has_profile || container.at(&["securityContext", "appArmorProfile"]).is_some();
-        if !is_pod && !has_profile && annotation(&key) {
+        if let Some(annotation) = object.at(&["metadata", "annotations", &key]).and_then(Value::as_str)
+            && !is_pod
+            && container.at(&["securityContext", "appArmorProfile"]).is_none()
+            && (pod_profile.is_none() || super::prepare::app_armor_profile(annotation).as_ref() != pod_profile)
+        {
             warnings.push(deprecated_app_armor(&annotations_path.key(&key)));
         }
         if let Some(resources) = container.get("resources") {
@@ -137,20 +140,21 @@ fn collect(warnings: &mut Vec<String>, object: &Value, path: &Path<'_>, is_pod: 
         environment(warnings, container.items("env"), &container_path.child("env"));
     }
     ports(warnings, spec, &spec_path);
+    port_names(warnings, spec, &spec_path);
     if spec.int("terminationGracePeriodSeconds").is_some_and(|period| period < 0) {
         let field = spec_path.child("terminationGracePeriodSeconds");
         warnings.push(format!("{field}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
     affinity_selectors(warnings, spec, &spec_path);
-    for (at, alias) in spec.items("hostAliases").iter().enumerate() {
-        let aliases = spec_path.child("hostAliases");
-        warnings.extend(api_semantics::ip::warning(&aliases.index(at).child("ip"), alias.text("ip")));
-    }
     if let Some(config) = spec.get("dnsConfig") {
         let servers = spec_path.child("dnsConfig.nameservers");
         for (at, server) in config.texts("nameservers").enumerate() {
             warnings.extend(api_semantics::ip::warning(&servers.index(at), server));
         }
+    }
+    for (at, alias) in spec.items("hostAliases").iter().enumerate() {
+        let aliases = spec_path.child("hostAliases");
+        warnings.extend(api_semantics::ip::warning(&aliases.index(at).child("ip"), alias.text("ip")));
     }
 }
 
@@ -210,37 +214,87 @@ fn volumes(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
                 warnings.push(format!("{}: {message}", volume_path.child(shown)));
             }
         }
-        if let Some(storage) =
-            volume.at(&["ephemeral", "volumeClaimTemplate", "spec", "resources", "requests", "storage"])
-            && !resources::quantity(storage).is_whole()
-        {
-            let storage_path = volume_path.child("ephemeral.volumeClaimTemplate.spec.resources.requests");
-            warnings.push(fractional(&storage_path.key("storage"), storage));
+        let claim_path = volume_path.child("ephemeral.volumeClaimTemplate.spec");
+        if let Some(claim) = volume.at(&["ephemeral", "volumeClaimTemplate", "spec"]) {
+            claim_storage(warnings, claim, &claim_path);
         }
     }
-    // A token that another source overwrites.
-    let sources = |volume: &'_ Value| volume.get("projected").map(|p| p.items("sources").to_vec()).unwrap_or_default();
-    let tokens: BTreeSet<String> = volumes
-        .iter()
-        .flat_map(sources)
-        .filter_map(|source| source.get("serviceAccountToken").map(|token| token.text("path").to_owned()))
-        .collect();
-    for (at, volume) in volumes.iter().enumerate() {
-        let volume_path = volumes_path.index(at);
-        let sources_path = volume_path.child("projected.sources");
-        for source in sources(volume) {
-            for (field, shown) in [("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI")] {
-                let items = source.get(field).map(|keys| keys.items("items").to_vec()).unwrap_or_default();
-                for (item_at, item) in items.iter().enumerate().filter(|(_, item)| tokens.contains(item.text("path"))) {
-                    let field_path = sources_path.child(shown);
-                    let file = quoted(item.text("path"));
-                    warnings.push(format!(
-                        "{}: has duplicated path with ServiceAccountToken {file}",
-                        field_path.index(item_at)
-                    ));
-                }
-            }
+    volumes.iter().for_each(|volume| overlapping_files(warnings, volume));
+}
+
+/// Files of one volume of which one takes the place of the other, or stands in its way.
+fn overlapping_files(warnings: &mut Vec<String>, volume: &Value) {
+    let name = quoted(volume.text("name"));
+    let items = |source: &Value, from: &str| -> Vec<(String, String)> {
+        source.items("items").iter().map(|item| (item.text("path").to_owned(), from.to_owned())).collect()
+    };
+    for (field, kind, name_field) in
+        [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
+    {
+        if let Some(source) = volume.get(field) {
+            let shown = match name_field {
+                "" => kind.to_owned(),
+                _ => format!("{kind} {}", quoted(source.text(name_field))),
+            };
+            overlaps(warnings, &name, &shown, &mut Vec::new(), items(source, ""));
         }
+    }
+    let mut seen = Vec::new();
+    for source in volume.get("projected").map(|projected| projected.items("sources")).unwrap_or_default() {
+        if source.is_zero() {
+            warnings.push(format!("volume {name} (Projected) has no sources provided"));
+        }
+        let files = if let Some(map) = source.get("configMap") {
+            items(map, &format!("ConfigMap {}", quoted(map.text("name"))))
+        } else if let Some(secret) = source.get("secret") {
+            items(secret, &format!("Secret {}", quoted(secret.text("name"))))
+        } else if let Some(fields) = source.get("downwardAPI") {
+            items(fields, "DownwardAPI")
+        } else {
+            generated_files(source)
+        };
+        overlaps(warnings, &name, "Projected", &mut seen, files);
+    }
+}
+
+/// The files of a source that makes them up itself.
+fn generated_files(source: &Value) -> Vec<(String, String)> {
+    if let Some(token) = source.get("serviceAccountToken") {
+        return vec![(token.text("path").to_owned(), "ServiceAccountToken".to_owned())];
+    }
+    if let Some(bundle) = source.get("clusterTrustBundle") {
+        let name = quoted(bundle.text_if("name").unwrap_or(bundle.text("signerName")));
+        return vec![(bundle.text("path").to_owned(), format!("ClusterTrustBundle {name}"))];
+    }
+    let Some(certificate) = source.get("podCertificate") else { return Vec::new() };
+    [("certificateChainPath", "chain"), ("keyPath", "key"), ("credentialBundlePath", "credential bundle")]
+        .map(|(field, what)| (certificate.text(field).to_owned(), format!("PodCertificate {what}")))
+        .into()
+}
+
+/// Files, each with what it comes from, of which one is the other or a part of the other's path.
+fn overlaps(
+    warnings: &mut Vec<String>,
+    volume: &str,
+    kind: &str,
+    seen: &mut Vec<(String, String)>,
+    files: Vec<(String, String)>,
+) {
+    let shown = |(path, from): &(String, String)| match from.as_str() {
+        "" => quoted(path),
+        from => format!("{} ({from})", quoted(path)),
+    };
+    let contains = |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    for (path, from) in files {
+        let file = (path.trim_end_matches('/').to_owned(), from);
+        if file.0.is_empty() {
+            continue;
+        }
+        for other in seen.iter().filter(|other| contains(&other.0, &file.0) || contains(&file.0, &other.0)) {
+            let (file, other) = (shown(&file), shown(other));
+            warnings.push(format!("volume {volume} ({kind}): overlapping paths: {file} with {other}"));
+        }
+        seen.push(file);
     }
 }
 
@@ -268,6 +322,18 @@ fn duplicates(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
 fn fractional(path: &Path<'_>, value: &Value) -> String {
     let text = quoted(&resources::quantity(value).to_string());
     format!("{path}: fractional byte value {text} is invalid, must be an integer")
+}
+
+/// Disks have whole bytes.
+pub(crate) fn claim_storage(warnings: &mut Vec<String>, claim: &Value, path: &Path<'_>) {
+    let path = path.child("resources");
+    for half in ["requests", "limits"] {
+        if let Some(storage) = claim.at(&["resources", half, "storage"])
+            && !resources::quantity(storage).is_whole()
+        {
+            warnings.push(fractional(&path.child(half).key("storage"), storage));
+        }
+    }
 }
 
 fn whole_bytes(warnings: &mut Vec<String>, list: &api_schema::Map, path: &Path<'_>) {
@@ -333,6 +399,27 @@ fn ports(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
                 warnings.push(format!("{shown}: {what} port definition with {other_path}"));
             }
             others.push((shown, port));
+        }
+    }
+}
+
+/// Ports by name, of which only the first can be found.
+fn port_names(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
+    let mut known: BTreeMap<&str, String> = BTreeMap::new();
+    for (list, at, container) in all_containers(spec) {
+        let list_path = path.child(list);
+        let container_path = list_path.index(at);
+        let ports_path = container_path.child("ports");
+        for (port_at, port) in container.items("ports").iter().enumerate().filter(|(_, port)| port.text("name") != "") {
+            let (name, shown) = (port.text("name"), ports_path.index(port_at).to_string());
+            match known.get(name) {
+                Some(other) => warnings.push(format!(
+                    "{shown}: duplicate port name {} with {other}, services and probes that select ports by name will \
+                     use {other}",
+                    quoted(name)
+                )),
+                None => drop(known.insert(name, shown)),
+            }
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Annotations that mean something to pods: tolerations, deletion cost, and the old forms of seccomp and AppArmor
 //! profiles.
 
+use api_codec::json;
 use api_schema::{Map, Value};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
 
 use super::super::look::{Look, all_containers};
 use super::super::prepare::APP_ARMOR_PREFIX;
-use super::{has_container, local_descending};
+use super::{has_container, local_descending, scheduling};
 
 /// Marks the pod of a node's own manifest.
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Tolerations before they were a field; nothing reads it, but it must be right.
+const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER_PREFIX: &str = "container.seccomp.security.alpha.kubernetes.io/";
@@ -42,6 +45,15 @@ pub(crate) fn specific(errors: &mut ErrorList, object: &Value, path: &Path<'_>) 
     }
     for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with(SECCOMP_CONTAINER_PREFIX)) {
         seccomp_profile(errors, value.as_str().unwrap_or_default(), &path.child(key));
+    }
+    if let Some(listed) = text(TOLERATIONS).filter(|listed| !listed.is_empty()) {
+        match json::decode(None, listed.as_bytes(), json::Options::default()) {
+            Err(why) => errors.push(Error::invalid(path, TOLERATIONS, why.to_string())),
+            Ok(listed) => {
+                let listed = listed.value.as_list().unwrap_or_default();
+                scheduling::tolerations(errors, listed, &path.child(TOLERATIONS));
+            }
+        }
     }
     for (key, value) in annotations.iter() {
         let Some(container) = key.strip_prefix(APP_ARMOR_PREFIX) else { continue };

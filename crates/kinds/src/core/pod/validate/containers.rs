@@ -399,7 +399,7 @@ fn resize_policies(errors: &mut ErrorList, around: &Surroundings<'_>, policies: 
         required_one_of(errors, path, resource, &["cpu", "memory"]);
         required_one_of(errors, path, restart, &["NotRequired", "RestartContainer"]);
         if around.spec.text("restartPolicy") == "Never" && restart != "NotRequired" {
-            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(Error::invalid(path, restart, why));
         }
     }

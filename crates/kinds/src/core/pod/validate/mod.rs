@@ -24,8 +24,6 @@ pub(crate) mod update;
 mod volumes;
 
 pub(crate) use annotations::PROFILE_LEN_MAX;
-use requirements::resource_quantity;
-pub(crate) use volumes::claim_spec;
 
 /// The longest host name that Linux takes.
 const HOSTNAME_LEN_MAX: usize = 64;
@@ -396,7 +394,7 @@ fn dns_config(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
 fn os(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
     let Some(os) = spec.get("os") else { return };
     match os.text("name") {
-        "" => errors.push(Error::required(&path.child("os.name"), "cannot be empty")),
+        "" => errors.push(Error::required(&path.child("os.name"), "")),
         "linux" => linux(errors, spec, path),
         "windows" => windows(errors, spec, path),
         name => errors.push(Error::not_supported(&path.child("os"), name, &["linux", "windows"])),

@@ -6,7 +6,7 @@ use api_schema::Value;
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
-use crate::checks::{invalid_text, supported};
+use crate::checks::{internal, invalid_text, supported};
 
 use super::super::look::{Look, all_containers};
 use super::{Options, PROFILE_LEN_MAX, local_descending};
@@ -65,12 +65,12 @@ pub(super) fn container(errors: &mut ErrorList, context: &Value, path: &Path<'_>
     if context.flag("allowPrivilegeEscalation") == Some(false) {
         if context.is_true("privileged") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(Error::invalid(path, context.clone(), why));
+            errors.push(Error::invalid(path, internal(Some(context), "io.k8s.api.core.v1.SecurityContext"), why));
         }
         let added = context.get("capabilities").map(|capabilities| capabilities.items("add")).unwrap_or_default();
         for _ in added.iter().filter(|capability| capability.as_str() == Some("CAP_SYS_ADMIN")) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(Error::invalid(path, context.clone(), why));
+            errors.push(Error::invalid(path, internal(Some(context), "io.k8s.api.core.v1.SecurityContext"), why));
         }
     }
     windows_options(errors, context, path);
@@ -168,7 +168,7 @@ fn seccomp(errors: &mut ErrorList, context: &Value, path: &Path<'_>) {
         ("Localhost", Some(file)) => local_descending(errors, file, &file_path),
         (_, Some(_)) => {
             let why = "can only be set when seccomp type is Localhost";
-            errors.push(Error::invalid(&file_path, profile.clone(), why));
+            errors.push(Error::invalid(&file_path, internal(Some(profile), "io.k8s.api.core.v1.SeccompProfile"), why));
         }
         (_, None) => {}
     }

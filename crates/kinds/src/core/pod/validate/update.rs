@@ -4,7 +4,7 @@ use api_schema::{Map, Value};
 use api_semantics::field::{Error, ErrorList, Path, shown};
 use api_semantics::names;
 
-use crate::checks::{invalid_text, same};
+use crate::checks::{internal, invalid_text, same};
 
 use super::super::look::{Look, is_sidecar};
 use super::super::resources;
@@ -169,6 +169,7 @@ fn gated(errors: &mut ErrorList, rest: &mut Value, old: &Value, path: &Path<'_>)
 
 fn node_affinity(errors: &mut ErrorList, new: Option<&Value>, old: Option<&Value>, path: &Path<'_>) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const TERM: &str = "io.k8s.api.core.v1.NodeSelectorTerm";
     let terms = |affinity: Option<&Value>| {
         affinity.map(|affinity| affinity.list_at(&[REQUIRED, "nodeSelectorTerms"]).to_vec()).unwrap_or_default()
     };
@@ -180,13 +181,14 @@ fn node_affinity(errors: &mut ErrorList, new: Option<&Value>, old: Option<&Value
     }
     if old.len() != new.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(Error::invalid(&terms_path, new, why));
+        let shown = if new.is_empty() { Value::Null } else { internal_list(&new, TERM) };
+        errors.push(Error::invalid(&terms_path, shown, why));
         return;
     }
     for (at, (new, old)) in new.iter().zip(&old).enumerate() {
         if !has_only_additions(new, old) {
             let why = "only additions are allowed (no mutations or deletions)";
-            errors.push(Error::invalid(&terms_path.index(at), new.clone(), why));
+            errors.push(Error::invalid(&terms_path.index(at), internal(Some(new), TERM), why));
         }
     }
 }
@@ -318,6 +320,8 @@ pub fn validate_resize(new: &Value, old: &Value) -> ErrorList {
             let old = &old_spec.items(list)[at];
             let was_modified = !same_requirements(container, old);
             set_back_cpu_and_memory(container, old);
+            // Upstream forgets the claims here: new ones pass, and containers that have some cannot be resized.
+            container.remove(&["resources", "claims"]);
             let container_path = list_path.index(at);
             if !same_requirements(container, old) {
                 errors.push(if list == "containers" {
@@ -367,6 +371,9 @@ fn pod_level_resize(errors: &mut ErrorList, new: &Value, old: &Value, rest: &mut
     let names = ["pod-level resource requests cannot be removed", "pod-level resource limits cannot be removed"];
     not_removed(errors, new, old, &resources_path, names);
     set_back_cpu_and_memory(rest, old);
+    if !old.has("resources") && rest.get("resources").is_some_and(Value::is_zero) {
+        rest.remove(&["resources"]);
+    }
     let requirements = |spec: &Value| Value::from([("resources", spec.get("resources").cloned().unwrap_or_default())]);
     if !same_requirements(&requirements(rest), &requirements(old)) {
         errors.push(Error::forbidden(path, "only cpu and memory resources are mutable at pod-level"));
@@ -389,6 +396,11 @@ fn same_order(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>)
         }
     }
     errors.len() == before
+}
+
+/// The items of a list as messages show them.
+fn internal_list(items: &[Value], ty: &str) -> Value {
+    Value::List(items.iter().map(|item| internal(Some(item), ty)).collect())
 }
 
 /// Requests and limits may change, but not go.
@@ -621,7 +633,8 @@ fn addresses(errors: &mut ErrorList, status: &Value, old: &Value) {
         let has_v6 = seen.iter().any(|ip| api_semantics::ip::is_v6(ip));
         if list.len() > 2 || (list.len() == 2 && !(has_v4 && has_v6)) {
             let why = "may specify no more than one IP for each IP family";
-            errors.push(Error::invalid(&list_path, list.to_vec(), why));
+            let shown = internal_list(list, "io.k8s.api.core.v1.PodIP");
+            errors.push(Error::invalid(&list_path, shown, why));
         }
     }
 }
@@ -639,7 +652,7 @@ fn container_statuses(errors: &mut ErrorList, status: &Value, spec: &Value) {
         for (at, container) in status.items(list).iter().enumerate() {
             let Some(user) = container.at(&["user", "linux"]) else { continue };
             let container_path = list_path.index(at);
-            let user_path = container_path.child("linux");
+            let user_path = container_path.child("user.linux");
             if os == "windows" {
                 errors.push(Error::forbidden(&user_path, "cannot be set for a windows pod"));
                 continue;

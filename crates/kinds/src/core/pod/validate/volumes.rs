@@ -9,14 +9,32 @@ use api_semantics::selector::{self, Leniency};
 
 use crate::checks::{invalid_text, supported};
 
+use super::super::super::persistentvolumeclaim;
 use super::super::look::Look;
 use super::super::resources;
 use super::env::{self, FILE_FIELDS};
-use super::{Options, local_descending, local_not_reserved, no_backsteps, required, resource_quantity};
+use super::{Options, local_descending, local_not_reserved, no_backsteps, required};
 
 const FILE_MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 const FILE_MODE_MAX: i64 = 0o777;
 const TWO_TO_THE_32: i64 = 1 << 32;
+
+/// What the metadata of a claim template may not have.
+const METADATA_OF_NO_USE: [&str; 13] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
 
 type Check = fn(&mut ErrorList, &Value, &Path<'_>);
 
@@ -416,11 +434,12 @@ fn csi(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
     if driver.len() > CSI_DRIVER_LEN_MAX {
         errors.push(Error::too_long(&driver_path, CSI_DRIVER_LEN_MAX));
     }
-    invalid_text(errors, &driver_path, driver, names::dns1123_subdomain(&driver.to_lowercase(), false));
+    if !driver.is_empty() {
+        invalid_text(errors, &driver_path, driver, names::dns1123_subdomain(&driver.to_lowercase(), false));
+    }
     if let Some(secret) = source.get("nodePublishSecretRef") {
         match secret.text("name") {
-            // The blank is upstream's.
-            "" => errors.push(Error::required(&path.child("nodePublishSecretRef .name"), "")),
+            "" => errors.push(Error::required(&path.child("nodePublishSecretRef.name"), "")),
             name => invalid_text(errors, &path.child("name"), name, names::dns1123_subdomain(name, false)),
         }
     }
@@ -623,60 +642,15 @@ fn ephemeral(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
         return;
     };
     let metadata = template.get("metadata").unwrap_or(&Value::Null);
-    errors.extend(crate::meta::validate_template(metadata, &template_path.child("metadata")));
-    claim_spec(errors, template.get("spec").unwrap_or(&Value::Null), &template_path.child("spec"));
-}
-
-/// The spec of a claim that is embedded in another object.
-pub(crate) fn claim_spec(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
-    let modes_path = path.child("accessModes");
-    if spec.items("accessModes").is_empty() {
-        errors.push(Error::required(&modes_path, "at least 1 access mode is required"));
-    }
-    errors.extend(selector::validate(spec.get("selector"), &path.child("selector"), Leniency::default()));
-    const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    for mode in spec.texts("accessModes") {
-        supported(errors, &modes_path, mode, &MODES);
-    }
-    let (once_pod, others): (Vec<&str>, Vec<&str>) =
-        spec.texts("accessModes").filter(|mode| MODES.contains(mode)).partition(|mode| *mode == "ReadWriteOncePod");
-    if !once_pod.is_empty() && !others.is_empty() {
-        errors.push(Error::forbidden(&modes_path, "may not use ReadWriteOncePod with other access modes"));
-    }
-    let resources_path = path.child("resources");
-    let storage_path = resources_path.key("storage");
-    match spec.at(&["resources", "requests", "storage"]) {
-        None => errors.push(Error::required(&storage_path, "")),
-        Some(storage) if resources::quantity(storage).sign() <= 0 => {
-            let text = resources::quantity(storage).to_string();
-            errors.push(Error::invalid(&storage_path, text, "must be greater than zero"));
-        }
-        Some(storage) => resource_quantity(errors, "storage", storage, &storage_path),
-    }
-    for field in ["storageClassName", "volumeAttributesClassName"] {
-        let name = spec.text(field);
-        if !name.is_empty() {
-            invalid_text(errors, &path.child(field), name, names::dns1123_subdomain(name, false));
+    let metadata_path = template_path.child("metadata");
+    let annotations = metadata.map_at(&["annotations"]);
+    errors.extend(crate::meta::validate_annotations(annotations, &metadata_path.child("annotations")));
+    errors.extend(selector::validate_labels(metadata.map_at(&["labels"]), &metadata_path.child("labels")));
+    for field in METADATA_OF_NO_USE {
+        if metadata.get(field).is_some_and(|value| !value.is_zero()) {
+            errors.push(Error::forbidden(&metadata_path.child(field), "cannot be set"));
         }
     }
-    if let Some(mode) = spec.text_if("volumeMode") {
-        supported(errors, &path.child("volumeMode"), mode, &["Block", "Filesystem"]);
-    }
-    for field in ["dataSource", "dataSourceRef"] {
-        let Some(source) = spec.get(field) else { continue };
-        let source_path = path.child(field);
-        required(errors, source, &source_path, &["name", "kind"]);
-        let group = source.text("apiGroup");
-        if group.is_empty() && source.text("kind") != "PersistentVolumeClaim" {
-            let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
-            errors.push(Error::invalid(&source_path, source.text("kind"), why));
-        }
-        if !group.is_empty() {
-            invalid_text(errors, &source_path.child("apiGroup"), group, names::dns1123_subdomain(group, false));
-        }
-        let namespace = source.text("namespace");
-        if field == "dataSourceRef" && !namespace.is_empty() {
-            invalid_text(errors, &source_path.child("namespace"), namespace, names::dns1123_label(namespace, false));
-        }
-    }
+    let spec = template.get("spec").unwrap_or(&Value::Null);
+    errors.extend(persistentvolumeclaim::check_spec(spec, None, &template_path.child("spec")));
 }
