@@ -2,7 +2,7 @@
 
 use crate::{
     Kind, admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch, certificates, coordination,
-    core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
+    core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling, storage,
 };
 
 /// The rows, by group and name.
@@ -57,6 +57,10 @@ pub const ALL: &[&dyn Kind] = &[
     &rbac::clusterrolebinding::ClusterRoleBinding,
     &rbac::role::Role,
     &rbac::rolebinding::RoleBinding,
+    &resource::deviceclass::DeviceClass,
+    &resource::resourceclaim::ResourceClaim,
+    &resource::resourceclaimtemplate::ResourceClaimTemplate,
+    &resource::resourceslice::ResourceSlice,
     &scheduling::priorityclass::PriorityClass,
     &storage::csidriver::CsiDriver,
     &storage::csinode::CsiNode,

@@ -137,11 +137,24 @@ fn write_internal_struct(value: Option<&Value>, id: StructId, out: &mut String) 
         out.push_str(&String::from_utf8_lossy(&text));
         return;
     }
-    let fields = ty.fields.iter().filter(|field| !field.json.is_empty());
-    write_each(out, ['{', '}'], fields, |field, out| {
-        out.push_str(&format!("\"{}\":", go_name(&field.json)));
-        write_internal(value.and_then(|value| value.get(&field.json)), &field.ty, field.pointer, out);
+    let fields = ty.fields.iter().filter(|field| !field.json.is_empty()).filter_map(|field| {
+        let value = value.and_then(|value| value.get(&field.json));
+        let mut text = String::new();
+        if is_meta(&field.ty) {
+            // Metadata is embedded: its fields stand beside the others, those that are set.
+            write_internal(value, &field.ty, false, &mut text);
+            let inner = text.trim_start_matches('{').strip_suffix('}').unwrap_or_default();
+            return (!inner.is_empty()).then(|| inner.to_owned());
+        }
+        text.push_str(&format!("\"{}\":", go_name(&field.json)));
+        write_internal(value, &field.ty, field.pointer, &mut text);
+        Some(text)
     });
+    write_each(out, ['{', '}'], fields, |field, out| out.push_str(&field));
+}
+
+fn is_meta(ty: &Type) -> bool {
+    matches!(ty, Type::Struct(id) if api_types::schema().get(*id).name.ends_with(".meta.v1.ObjectMeta"))
 }
 
 fn write_each<T>(
@@ -168,13 +181,15 @@ fn json_text(value: &Value) -> String {
 
 /// The Go name of a field: `apiGroup` is `APIGroup`, `nodeName` is `NodeName`.
 fn go_name(json: &str) -> String {
-    const WORDS: [(&str, &str); 9] = [
+    const WORDS: [(&str, &str); 11] = [
         ("api", "API"),
+        ("cel", "CEL"),
         ("cidr", "CIDR"),
         ("cidrs", "CIDRs"),
         ("fs", "FS"),
         ("http", "HTTP"),
         ("ip", "IP"),
+        ("se", "SE"),
         ("tls", "TLS"),
         ("uid", "UID"),
         ("url", "URL"),

@@ -24,6 +24,7 @@ mod networking;
 mod node;
 pub mod policy;
 mod rbac;
+mod resource;
 mod scheduling;
 pub mod schema_rules;
 mod storage;
