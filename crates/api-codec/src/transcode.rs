@@ -353,8 +353,11 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn embedded(&mut self, raw: &[u8]) -> Option<()> {
-        // An enveloped object is for the way through the tree; it is no JSON.
+        // An enveloped object is no JSON, and goes through the tree; so does text whose escapes may not be Go's.
         scan::check(raw).ok()?;
+        if text::has_unicode_escapes(raw) {
+            return None;
+        }
         std::str::from_utf8(raw).ok()?;
         text::compact_valid(raw, self.out);
         Some(())

@@ -180,12 +180,55 @@ pub(crate) fn compact_valid(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The text without space between its tokens, its strings as they are; for [`api_schema::Value::Raw`].
+/// The text as [`api_schema::Value::Raw`] holds it: without space between its tokens and without the escapes that Go
+/// adds for HTML, so that what was written and read again is the same.
 pub(crate) fn stripped(text: &str) -> Box<str> {
     let mut out = Vec::with_capacity(text.len());
-    copy_tokens(text.as_bytes(), &mut out, |string, out| out.extend_from_slice(string));
-    // Only spaces have been taken out.
+    copy_tokens(text.as_bytes(), &mut out, |string, out| match has_unicode_escapes(string) {
+        true => unescape_html(string, out),
+        false => out.extend_from_slice(string),
+    });
+    // Only spaces have been taken out, and whole characters put in.
     String::from_utf8(out).unwrap_or_default().into()
+}
+
+/// Whether a text may have escapes such as `\u003c`.
+pub(crate) fn has_unicode_escapes(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"\\u").is_some()
+}
+
+/// Copies a string literal, with the escapes undone that [`escape_html`] makes.
+fn unescape_html(literal: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(&byte) = literal.get(at) {
+        let escape = literal.get(at..at + 6).filter(|escape| byte == b'\\' && escape[1] == b'u');
+        let code = escape
+            .and_then(|escape| std::str::from_utf8(&escape[2..]).ok())
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let plain = match code {
+            Some(0x3c) => Some("<"),
+            Some(0x3e) => Some(">"),
+            Some(0x26) => Some("&"),
+            Some(0x2028) => Some("\u{2028}"),
+            Some(0x2029) => Some("\u{2029}"),
+            _ => None,
+        };
+        at += match (plain, byte) {
+            (Some(plain), _) => {
+                out.extend_from_slice(plain.as_bytes());
+                6
+            }
+            (None, b'\\') => {
+                let pair = &literal[at..literal.len().min(at + 2)];
+                out.extend_from_slice(pair);
+                pair.len()
+            }
+            (None, _) => {
+                out.push(byte);
+                1
+            }
+        };
+    }
 }
 
 fn copy_tokens(text: &[u8], out: &mut Vec<u8>, put_string: impl Fn(&[u8], &mut Vec<u8>)) {

@@ -70,12 +70,17 @@ pub enum DecodeError {
 type Read<T> = Result<T, DecodeError>;
 
 pub(crate) fn message(ty: TypeCodec<'_>, bytes: &[u8]) -> Read<Value> {
-    Decoder { codec: ty.codec, merges: Merges::default() }.message(ty.plan, bytes, Value::Null, 0)
+    Decoder { codec: ty.codec, merges: Merges::default(), envelopes: 0 }.message(ty.plan, bytes, Value::Null, 0)
 }
+
+/// How many enveloped objects may be embedded in one another. Nobody embeds a second.
+const ENVELOPES_MAX: usize = 4;
 
 struct Decoder<'a> {
     codec: &'a Codec,
     merges: Merges,
+    /// How many enveloped objects this one is embedded in.
+    envelopes: usize,
 }
 
 /// A struct being read.
@@ -256,7 +261,7 @@ impl<'a> Decoder<'a> {
             }),
             Kind::FieldsV1 | Kind::RawExtension | Kind::Json => match first_bytes(bytes)? {
                 None | Some(b"") => Ok(Value::Null),
-                Some(raw) => embedded(raw),
+                Some(raw) => self.embedded(raw),
             },
             Kind::Wrapped(item) => {
                 let mut items = Vec::new();
@@ -271,6 +276,31 @@ impl<'a> Decoder<'a> {
             }
             _ => Ok(zero_of(&self.codec.structs, kind)),
         }
+    }
+
+    /// Reads embedded JSON: as text, or as an enveloped object of its own.
+    #[inline(never)]
+    fn embedded(&self, raw: &[u8]) -> Read<Value> {
+        if !super::envelope::is_enveloped(raw) {
+            let text = text::utf8(raw);
+            crate::json::scan::check(text.as_bytes()).map_err(DecodeError::Json)?;
+            return Ok(Value::Raw(text::stripped(&text)));
+        }
+        if self.envelopes == ENVELOPES_MAX {
+            return Err(DecodeError::TooDeep);
+        }
+        let envelope = super::envelope::split(raw)?;
+        let (group, version) = envelope.api_version.split_once('/').unwrap_or(("", &envelope.api_version));
+        let name = api_types::type_name(group, version, &envelope.kind);
+        let ty = crate::builtin().find(&name).ok_or_else(|| DecodeError::UnknownKind {
+            api_version: envelope.api_version.to_string(),
+            kind: envelope.kind.to_string(),
+        })?;
+        let decoder = Decoder { codec: ty.codec, merges: Merges::default(), envelopes: self.envelopes + 1 };
+        let value = super::with_type(decoder.message(ty.plan, envelope.raw, Value::Null, 0)?, &envelope);
+        let mut json = Vec::new();
+        crate::json::encode(Some(ty), &value, &mut json);
+        Ok(Value::Raw(text::stripped(&text::utf8(&json))))
     }
 
     /// Reads the unions of OpenAPI schemas.
@@ -409,33 +439,6 @@ pub(crate) fn int_or_string(bytes: &[u8]) -> Read<Result<i32, &[u8]>> {
         }
     }
     Ok(if is_string { Err(string) } else { Ok(number) })
-}
-
-/// Embedded JSON: as text, or as an enveloped object of its own.
-fn embedded(raw: &[u8]) -> Read<Value> {
-    let mut json = Vec::new();
-    embedded_json(raw, &mut json)?;
-    Ok(Value::Raw(String::from_utf8(json).unwrap_or_default().into()))
-}
-
-/// Appends embedded JSON as compact text without HTML escapes.
-pub(crate) fn embedded_json(raw: &[u8], out: &mut Vec<u8>) -> Read<()> {
-    if super::envelope::is_enveloped(raw) {
-        let envelope = super::envelope::split(raw)?;
-        let (group, version) = envelope.api_version.split_once('/').unwrap_or(("", &envelope.api_version));
-        let name = api_types::type_name(group, version, &envelope.kind);
-        let ty = crate::builtin().find(&name).ok_or_else(|| DecodeError::UnknownKind {
-            api_version: envelope.api_version.to_string(),
-            kind: envelope.kind.to_string(),
-        })?;
-        let value = super::decode_object(ty, raw)?;
-        crate::json::encode(Some(ty), &value, out);
-        return Ok(());
-    }
-    let text = text::utf8(raw);
-    crate::json::scan::check(text.as_bytes()).map_err(DecodeError::Json)?;
-    out.extend_from_slice(text::stripped(&text).as_bytes());
-    Ok(())
 }
 
 fn take_unknown(before: &mut Value) -> Vec<(SmolStr, Vec<u8>)> {

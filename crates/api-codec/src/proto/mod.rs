@@ -28,14 +28,18 @@ pub fn encode(ty: TypeCodec<'_>, value: &Value, out: &mut Vec<u8>) -> Result<(),
 /// Reads the message of an envelope, and sets `apiVersion` and `kind` as the envelope has them.
 pub fn decode_object(ty: TypeCodec<'_>, bytes: &[u8]) -> Result<Value, DecodeError> {
     let envelope = envelope::split(bytes)?;
-    let mut value = decode(ty, envelope.raw)?;
+    Ok(with_type(decode(ty, envelope.raw)?, &envelope))
+}
+
+/// The object with `apiVersion` and `kind` of its envelope.
+fn with_type(mut value: Value, envelope: &envelope::Envelope<'_>) -> Value {
     let map = value.make_map();
-    for (name, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+    for (name, text) in [("apiVersion", &envelope.api_version), ("kind", &envelope.kind)] {
         if !text.is_empty() {
             map.insert(name, SmolStr::new(text));
         }
     }
-    Ok(value)
+    value
 }
 
 /// Writes an object with its envelope; `apiVersion` and `kind` of the tree go there.
