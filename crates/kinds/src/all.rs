@@ -1,8 +1,8 @@
 //! Every kind that has behaviour of its own.
 
 use crate::{
-    Kind, admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch, certificates, coordination,
-    core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling, storage,
+    Kind, admissionregistration, apiextensions, apiregistration, apps, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling, storage,
 };
 
 /// The rows, by group and name.
@@ -37,6 +37,9 @@ pub const ALL: &[&dyn Kind] = &[
     &apps::deployment::Deployment,
     &apps::replicaset::ReplicaSet,
     &apps::statefulset::StatefulSet,
+    &authorization::LOCAL,
+    &authorization::SELF,
+    &authorization::SUBJECT,
     &autoscaling::horizontalpodautoscaler::HorizontalPodAutoscaler,
     &batch::cronjob::CronJob,
     &batch::job::Job,

@@ -8,6 +8,7 @@ pub mod all;
 mod apiextensions;
 mod apiregistration;
 mod apps;
+mod authorization;
 pub mod autoscaling;
 mod batch;
 mod certificates;
