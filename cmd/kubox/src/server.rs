@@ -103,11 +103,12 @@ const FLAGS: &[Flag] = &[
         Ok(())
     } },
     Flag { name: "enable-admission-plugins", value: "LIST", help: "admission plugins beside the default ones", set: |p, v| {
-        p.options.enable_admission_plugins = list(v);
+        p.options.enable_admission_plugins.extend(list(v));
         Ok(())
     } },
     Flag { name: "disable-admission-plugins", value: "LIST", help: "admission plugins to leave out", set: |p, v| {
         p.options.disable_admission_plugins = list(v);
+        p.options.enable_admission_plugins.retain(|name| !p.options.disable_admission_plugins.contains(name));
         Ok(())
     } },
     Flag { name: "authorization-mode", value: "LIST", help: "Node,RBAC,AlwaysAllow,AlwaysDeny (Node,RBAC)", set: |p, v| {

@@ -2,59 +2,122 @@
 
 use std::sync::Arc;
 
-use api_schema::Value;
+use api_schema::{SmolStr, Value};
 use api_semantics::status::Status;
 use authn::UserInfo;
-use authz::{AlwaysAllow, AlwaysDeny, Authorizer, PrivilegedGroup, Union};
-use registry::{Observers, Registry};
+use authz::{AlwaysAllow, AlwaysDeny, Authorizer, NodeAuthorizer, PrivilegedGroup, Rbac, Union};
+use registry::{Context, DeleteOptions, Observers, Registry, WriteOptions};
 
+use crate::bootstrap::loopback_user;
 use crate::start::StartError;
 use crate::virtuals::RuleLister;
+
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+const RBAC_RESOURCES: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
 
 /// The authorizers of `--authorization-mode`.
 pub struct Authorization {
     union: Arc<Union>,
+    rbac: Option<Arc<Rbac>>,
+    node: Option<Arc<NodeAuthorizer>>,
 }
 
-struct NoRules;
+struct Rules {
+    rbac: Option<Arc<Rbac>>,
+    with_nodes: bool,
+}
 
-impl RuleLister for NoRules {
-    fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> (Vec<Value>, Vec<Value>, bool, String) {
-        (Vec::new(), Vec::new(), true, String::new())
+impl RuleLister for Rules {
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Value>, Vec<Value>, bool, String) {
+        match &self.rbac {
+            Some(rbac) => authz::rules_for(rbac, self.with_nodes, user, namespace),
+            None => (Vec::new(), Vec::new(), true, "the authorizer cannot list rules".into()),
+        }
     }
 }
 
 impl Authorization {
-    /// The authorizers of these modes.
+    /// The authorizers of these modes, asked in this order.
     ///
     /// # Errors
     /// For a mode that there is not.
     pub fn new(modes: &[String]) -> Result<Self, StartError> {
         let mut authorizers: Vec<Box<dyn Authorizer>> = vec![Box::new(PrivilegedGroup)];
+        let (mut rbac, mut node) = (None, None);
         for mode in modes {
             match mode.as_str() {
                 "AlwaysAllow" => authorizers.push(Box::new(AlwaysAllow)),
                 "AlwaysDeny" => authorizers.push(Box::new(AlwaysDeny)),
-                "RBAC" | "Node" => {}
-                other => return Err(StartError::Flag(format!("--authorization-mode: {other:?} is not supported"))),
+                "RBAC" => {
+                    let one = Arc::clone(rbac.get_or_insert_with(|| Arc::new(Rbac::new())));
+                    authorizers.push(Box::new(one));
+                }
+                "Node" => {
+                    let one = Arc::clone(node.get_or_insert_with(|| Arc::new(NodeAuthorizer::new())));
+                    authorizers.push(Box::new(one));
+                }
+                "ABAC" | "Webhook" => {
+                    return Err(StartError::Flag(format!("--authorization-mode: {mode} is not there yet")));
+                }
+                other => {
+                    return Err(StartError::Flag(format!("--authorization-mode: {other:?} is not a valid mode")));
+                }
             }
         }
-        Ok(Self { union: Arc::new(Union::new(authorizers)) })
+        Ok(Self { union: Arc::new(Union::new(authorizers)), rbac, node })
     }
 
     /// What the authorizers watch.
     pub fn observers(&self) -> Observers {
-        Vec::new()
+        let Some(rbac) = &self.rbac else { return Vec::new() };
+        let observe = |resource: &'static str| {
+            let rbac = Arc::clone(rbac);
+            let observer = move |key: &str, object: Option<&Value>| {
+                let (namespace, name) = key.rsplit_once('/').unwrap_or(("", key));
+                rbac.apply(resource, namespace, name, object);
+            };
+            ((RBAC_GROUP, resource), Arc::new(observer) as registry::Observer)
+        };
+        RBAC_RESOURCES.into_iter().map(observe).collect()
     }
 
     /// Gives the authorizers the cluster to look at.
-    pub fn attach(&self, _registry: &Arc<Registry>) {}
+    pub fn attach(&self, registry: &Arc<Registry>) {
+        if let Some(node) = &self.node {
+            node.set_view(Arc::clone(registry) as Arc<dyn admission::View>);
+        }
+    }
 
     /// Makes and completes RBAC's default roles and bindings.
     ///
     /// # Errors
     /// The first refusal.
-    pub async fn bootstrap(&self, _registry: &Registry) -> Result<(), Status> {
+    pub async fn bootstrap(&self, registry: &Registry) -> Result<(), Status> {
+        if self.rbac.is_none() {
+            return Ok(());
+        }
+        for (resource, wanted) in authz::bootstrap::objects() {
+            let Some(served) = registry.served(RBAC_GROUP, "v1", resource) else { continue };
+            let namespace = SmolStr::new(wanted.str_at(&["metadata", "namespace"]));
+            let name = SmolStr::new(wanted.str_at(&["metadata", "name"]));
+            let existing = registry.cached(RBAC_GROUP, resource, &namespace, &name);
+            let Some(change) = authz::bootstrap::reconcile(existing.as_ref(), &wanted) else { continue };
+            let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
+            let mut cx = Context::new(loopback_user(), options);
+            let change = registry::codec::normalize_served(&served, change)?;
+            if existing.is_some() && !change.str_at(&["metadata", "uid"]).is_empty() {
+                registry.update(&served, &mut cx, &namespace, &name, "", change).await?;
+                continue;
+            }
+            if existing.is_some() {
+                registry.delete(&served, &mut cx, &namespace, &name, &DeleteOptions::default()).await?;
+            }
+            match registry.create(&served, &mut cx, &namespace, change).await {
+                Ok(_) => {}
+                Err(status) if status.reason == "AlreadyExists" => {}
+                Err(status) => return Err(status),
+            }
+        }
         Ok(())
     }
 
@@ -63,8 +126,13 @@ impl Authorization {
         Arc::clone(&self.union) as Arc<dyn Authorizer>
     }
 
+    /// The roles, where RBAC is on.
+    pub fn rbac(&self) -> Option<Arc<Rbac>> {
+        self.rbac.clone()
+    }
+
     /// Lists what users may do.
     pub fn rules(&self) -> Arc<dyn RuleLister> {
-        Arc::new(NoRules)
+        Arc::new(Rules { rbac: self.rbac.clone(), with_nodes: self.node.is_some() })
     }
 }

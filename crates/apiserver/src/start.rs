@@ -91,7 +91,7 @@ impl Options {
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
             min_request_timeout_seconds: 1800,
-            enable_admission_plugins: Vec::new(),
+            enable_admission_plugins: vec!["NodeRestriction".into()],
             disable_admission_plugins: Vec::new(),
             authorization_modes: vec!["Node".into(), "RBAC".into()],
             runtime_config: Vec::new(),
@@ -211,7 +211,7 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         options.api_audiences.clone()
     };
     let authorization = Authorization::new(&options.authorization_modes)?;
-    let admission = admission_chain(&options)?;
+    let admission = admission_chain(&options, &authorization, &world)?;
     let serves = {
         let options = options.clone();
         move |resource: &api_types::Resource| options.serves(resource)
@@ -474,7 +474,20 @@ impl PathHandler for OidcDocuments {
     }
 }
 
-fn admission_chain(options: &Options) -> Result<admission::Admission, StartError> {
-    let _ = options;
-    Ok(admission::Admission::default())
+fn admission_chain(
+    options: &Options,
+    authorization: &Authorization,
+    world: &World,
+) -> Result<admission::Admission, StartError> {
+    let plugins = admission_plugins::all(&admission_plugins::Config {
+        enable: options.enable_admission_plugins.clone(),
+        disable: options.disable_admission_plugins.clone(),
+        not_ready_toleration_seconds: 300,
+        unreachable_toleration_seconds: 300,
+        random: Arc::clone(&world.random),
+        authorizer: authorization.authorizer(),
+        rbac: authorization.rbac(),
+    })
+    .map_err(|error| StartError::Flag(error.to_string()))?;
+    Ok(admission::Admission::new(plugins))
 }

@@ -1,7 +1,7 @@
 //! Request bodies: from bytes to an object of the expected kind, with upstream's refusals.
 
 use api_codec::json::{DecodeError, Problem};
-use api_codec::{TypeCodec, json, meta, proto};
+use api_codec::{TypeCodec, json, meta, proto, yaml};
 use api_schema::{SmolStr, Value, format_smolstr};
 use api_semantics::field::quoted;
 use api_semantics::status::Status;
@@ -82,6 +82,7 @@ fn decode_text(
 ) -> Result<(Value, Vec<Problem>, Stated), Status> {
     let options = json::Options { problems: validation != FieldValidation::Ignore };
     let read = |ty| match layout {
+        Layout::Yaml => yaml::decode(ty, body, options),
         _ => json::decode(ty, body, options),
     };
     // The data says first what it is; only then is it read as that.
@@ -126,7 +127,7 @@ fn decode_text(
 /// Reads apiVersion and kind alone.
 fn type_meta(layout: Layout, body: &[u8]) -> Result<Stated, String> {
     let stated = match layout {
-        Layout::Yaml => meta::type_meta(body),
+        Layout::Yaml => yaml::to_json(body).and_then(|text| meta::type_meta(&text)),
         _ => meta::type_meta(body),
     };
     stated.map(|stated| (stated.api_version.into(), stated.kind.into())).map_err(|error| error.to_string())

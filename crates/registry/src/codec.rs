@@ -1,7 +1,7 @@
 //! Between stored bytes, trees and what clients read: the storage's and the version's types applied to the codecs.
 
 pub use api_codec::list::ListMeta;
-use api_codec::{json, list, meta, proto, transcode, watch};
+use api_codec::{json, list, meta, proto, transcode, watch, yaml};
 use api_schema::{SmolStr, StructId, Value, format_smolstr};
 use api_semantics::status::Status;
 use bytes::Bytes;
@@ -272,11 +272,7 @@ pub fn pretty_json(compact: &[u8], out: &mut Vec<u8>) {
 /// JSON as YAML.
 pub fn json_to_yaml(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
-    match json::decode(None, text, json::Options::default()) {
-        Ok(decoded) => json::encode(None, &decoded.value, &mut out),
-        // What we wrote ourselves is JSON.
-        Err(_) => out.extend_from_slice(text),
-    }
+    yaml::from_json(text, &mut out);
     out
 }
 

@@ -119,6 +119,7 @@ impl Registry {
         body: &[u8],
     ) -> Result<Written, Status> {
         let applied = ownership::decode_applied(served, body, cx)?;
+        cx.applies = true;
         let storage = &*served.storage;
         let part = Part::new(subresource);
         loop {
@@ -132,7 +133,6 @@ impl Registry {
                         let merged = codec::retype(served, &merged, cx)?;
                         let mut object = codec::to_stored(served, merged)?;
                         storage.kind.default(&mut object);
-                        ownership::mark_applied(&mut object);
                         Ok(object)
                     })
                     .await;
@@ -155,8 +155,7 @@ impl Registry {
             let now = self.world().clock.now();
             let merged = ownership::apply(served, cx, None, &applied, subresource, now)?;
             check_name(&merged, namespace, name)?;
-            let mut merged = codec::retype(served, &merged, cx)?;
-            ownership::mark_applied(&mut merged);
+            let merged = codec::retype(served, &merged, cx)?;
             match self.create(served, cx, namespace, merged).await {
                 // Created between the look and now: apply changes it.
                 Err(status) if status.reason == "AlreadyExists" => {}

@@ -13,6 +13,7 @@ use world::World;
 
 use crate::codec;
 use crate::hooks::Hooks;
+use crate::ownership::Resets;
 use crate::storage::{KindRef, SchemaRef, Served, Storage, StoredAs};
 
 /// The key prefix of everything in the store.
@@ -334,6 +335,7 @@ fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Prog
         stored_as,
         namespaced: first.namespaced(),
         has_status: first.subresource("status").is_some(),
+        resets: Resets::new(first.subresource("status").is_some()),
         prefix: api_schema::format_smolstr!("{ROOT}{prefix}/"),
         cache: Arc::new(ResourceCache::new(options, Arc::clone(progress))),
     });

@@ -10,6 +10,8 @@ use api_semantics::status::GroupResource;
 use kinds::Kind;
 use watch_cache::ResourceCache;
 
+use crate::ownership::Resets;
+
 /// Types and their codec, that live as long as the program or as long as the custom resource.
 #[derive(Clone, Debug)]
 pub enum SchemaRef {
@@ -102,6 +104,8 @@ pub struct Storage {
     pub has_status: bool,
     /// The key prefix in the store, with a trailing slash.
     pub prefix: SmolStr,
+    /// Which fields nobody can own, by the way of writing.
+    pub resets: Resets,
     /// All objects and recent events.
     pub cache: Arc<ResourceCache>,
 }

@@ -46,6 +46,23 @@ impl View for Registry {
         })
     }
 
+    fn get_soon<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        wait_ms_max: u64,
+    ) -> BoxFuture<'a, Option<Value>> {
+        Box::pin(async move {
+            let storage = self.storage(group, resource)?;
+            let key = storage.suffix(namespace, name);
+            let wait = std::time::Duration::from_millis(wait_ms_max);
+            let object = tokio::time::timeout(wait, storage.cache.appears(&key)).await.ok()?;
+            codec::decode_stored(&storage, &object.bytes, object.revision).ok()
+        })
+    }
+
     fn now(&self) -> i64 {
         self.world().clock.now().seconds
     }

@@ -36,12 +36,14 @@ pub struct Context {
     pub options: WriteOptions,
     /// Sentences for the client, sent as `Warning` headers.
     pub warnings: Vec<String>,
+    /// Whether this is server-side apply, which notes its fields itself.
+    pub(crate) applies: bool,
 }
 
 impl Context {
     /// A request by `user`.
     pub fn new(user: Arc<UserInfo>, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Vec::new() }
+        Self { user, options, warnings: Vec::new(), applies: false }
     }
 }
 
@@ -153,13 +155,7 @@ impl Registry {
         let now = self.world.clock.now();
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
         ownership::on_create(served, cx, &mut object, now)?;
-        let before_admission = self.admission.mutates(&storage.group_resource, "").then(|| object.clone());
         self.admit(storage, cx, Operation::Create, "", namespace, &name, Some(&mut object), None).await?;
-        if let Some(before) = before_admission
-            && before != object
-        {
-            ownership::after_admission(served, cx, &before, &mut object, now)?;
-        }
         kind.default(&mut object);
         // Metadata that only the system sets.
         let meta = object.entry(&["metadata"]).make_map();
@@ -315,13 +311,7 @@ impl Registry {
         keep_system_meta(&mut new, old);
         self.keep_other_parts(storage, part, &mut new, old);
         ownership::on_update(served, cx, old, &mut new, part.name(), now)?;
-        let before_admission = self.admission.mutates(&storage.group_resource, part.name()).then(|| new.clone());
         self.admit(storage, cx, Operation::Update, part.name(), namespace, name, Some(&mut new), Some(old)).await?;
-        if let Some(before) = before_admission
-            && before != new
-        {
-            ownership::after_admission(served, cx, &before, &mut new, now)?;
-        }
         kind.default(&mut new);
         match part {
             Part::Main => kind.prepare_update(&mut new, old),
@@ -349,6 +339,7 @@ impl Registry {
         cx.warnings.extend(kind.warnings(&new, Some(old)));
         self.admit_validating(storage, cx, Operation::Update, part.name(), namespace, name, Some(&new), Some(old))
             .await?;
+        ownership::keep_times(old, &mut new);
         let bytes = codec::encode_stored(storage, &new)?;
         let unchanged = bytes == existing.bytes;
         if unchanged || cx.options.dry_run {

@@ -212,6 +212,18 @@ impl ResourceCache {
         self.state.read().objects.get(key).cloned()
     }
 
+    /// The newest version of an object, as soon as there is one.
+    pub async fn appears(&self, key: &str) -> Arc<Object> {
+        let mut newest = self.newest.subscribe();
+        loop {
+            if let Some(object) = self.get(key) {
+                return object;
+            }
+            // The sender lives as long as `self`.
+            let _ = newest.changed().await;
+        }
+    }
+
     /// The number of objects.
     pub fn len(&self) -> usize {
         self.state.read().objects.len()
