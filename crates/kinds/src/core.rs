@@ -19,4 +19,5 @@ pub(crate) mod secret;
 pub mod service;
 pub(crate) mod serviceaccount;
 pub(crate) mod shared;
+mod tls_pair;
 mod volume_sources;

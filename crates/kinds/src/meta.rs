@@ -36,7 +36,34 @@ pub fn validate(object: &Value, namespaced: bool, check_name: &dyn Fn(&str, bool
         check("name", name, false);
     }
     common(&mut errors, meta, &path, namespaced);
+    if is_kubernetes_kind(object) {
+        let path = path.child("finalizers");
+        for (at, finalizer) in finalizers(meta).into_iter().enumerate() {
+            check_known_finalizer(&mut errors, finalizer, &path.index(at));
+        }
+    }
     errors
+}
+
+/// Whether the object is of one of Kubernetes' own kinds, whose finalizers are known or qualified. Custom resources,
+/// the kinds that define them, and the events of the core group may have others.
+fn is_kubernetes_kind(object: &Value) -> bool {
+    let api_version = object.str_at(&["apiVersion"]);
+    if api_version == "v1" && object.str_at(&["kind"]) == "Event" {
+        return false;
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    !matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+        && api_types::resources().iter().any(|resource| resource.group == group)
+}
+
+/// Checks that a finalizer without a domain is one that Kubernetes knows.
+pub(crate) fn check_known_finalizer(errors: &mut ErrorList, finalizer: &str, path: &Path<'_>) {
+    let known = ["kubernetes", ORPHAN_DEPENDENTS, DELETE_DEPENDENTS];
+    if !finalizer.contains('/') && !known.contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(Error::invalid(path, finalizer, why));
+    }
 }
 
 /// Checks what may not change in the metadata of an updated object, beside [`validate`]. The registry has put back what
@@ -146,8 +173,8 @@ fn validate_finalizers(errors: &mut ErrorList, finalizers: &[&str], path: &Path<
 fn validate_owner_references(errors: &mut ErrorList, meta: &Value, path: &Path<'_>) {
     let references = meta.list_at(&["ownerReferences"]);
     let mut controller: Option<String> = None;
-    for (at, reference) in references.iter().enumerate() {
-        validate_owner_reference(errors, reference, &path.index(at));
+    for reference in references {
+        validate_owner_reference(errors, reference, path);
         if reference.bool_at(&["controller"]) != Some(true) {
             continue;
         }
@@ -166,22 +193,20 @@ fn validate_owner_references(errors: &mut ErrorList, meta: &Value, path: &Path<'
     }
 }
 
+/// Checks one owner. The paths leave out which one it is, as upstream's do before 1.37.
 fn validate_owner_reference(errors: &mut ErrorList, reference: &Value, path: &Path<'_>) {
     let api_version = reference.str_at(&["apiVersion"]);
     let version = match api_version.split_once('/') {
-        None => Some(("", api_version)),
-        Some((_, version)) if version.contains('/') => None,
-        Some(pair) => Some(pair),
+        None => api_version,
+        Some((_, version)) if version.contains('/') => "",
+        Some((_, version)) => version,
     };
-    if api_version.is_empty() {
-        errors.push(Error::required(&path.child("apiVersion"), "must not be empty"));
-    } else if version.is_none_or(|(_, version)| version.is_empty()) {
-        let why = "must be <group>/<version> or <version>";
-        errors.push(Error::invalid(&path.child("apiVersion"), api_version, why));
+    if version.is_empty() {
+        errors.push(Error::invalid(&path.child("apiVersion"), api_version, "version must not be empty"));
     }
     for field in ["kind", "name", "uid"] {
         if reference.str_at(&[field]).is_empty() {
-            errors.push(Error::required(&path.child(field), "must not be empty"));
+            errors.push(Error::invalid(&path.child(field), "", "must not be empty"));
         }
     }
     if api_version == "v1" && reference.str_at(&["kind"]) == "Event" {
@@ -193,10 +218,9 @@ fn validate_owner_reference(errors: &mut ErrorList, reference: &Value, path: &Pa
 fn validate_managed_fields(errors: &mut ErrorList, entries: &[Value], path: &Path<'_>) {
     for (at, entry) in entries.iter().enumerate() {
         let path = path.index(at);
-        match entry.str_at(&["operation"]) {
-            "" => errors.push(Error::required(&path.child("operation"), "must not be empty")),
-            "Apply" | "Update" => {}
-            other => errors.push(Error::not_supported(&path.child("operation"), other, &["Apply", "Update"])),
+        let operation = entry.str_at(&["operation"]);
+        if !matches!(operation, "Apply" | "Update") {
+            errors.push(Error::invalid(&path.child("operation"), operation, "must be `Apply` or `Update`"));
         }
         let fields_type = entry.str_at(&["fieldsType"]);
         if !matches!(fields_type, "" | "FieldsV1") {
@@ -335,12 +359,12 @@ mod tests {
                 {"apiVersion":"a/b/c","kind":"K","name":"n","uid":"u"},
                 {"apiVersion":"","kind":"","name":"","uid":""},
                 {"apiVersion":"v1","kind":"Event","name":"n","uid":"u"}]}"#,
-            "metadata.ownerReferences[0].apiVersion: Invalid value: \"a/b/c\": must be <group>/<version> or <version>\n\
-             metadata.ownerReferences[1].apiVersion: Required value: must not be empty\n\
-             metadata.ownerReferences[1].kind: Required value: must not be empty\n\
-             metadata.ownerReferences[1].name: Required value: must not be empty\n\
-             metadata.ownerReferences[1].uid: Required value: must not be empty\n\
-             metadata.ownerReferences[2]: Invalid value: \
+            "metadata.ownerReferences.apiVersion: Invalid value: \"a/b/c\": version must not be empty\n\
+             metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty\n\
+             metadata.ownerReferences.kind: Invalid value: \"\": must not be empty\n\
+             metadata.ownerReferences.name: Invalid value: \"\": must not be empty\n\
+             metadata.ownerReferences.uid: Invalid value: \"\": must not be empty\n\
+             metadata.ownerReferences: Invalid value: \
              {\"apiVersion\":\"v1\",\"kind\":\"Event\",\"name\":\"n\",\"uid\":\"u\"}: /v1, Kind=Event is disallowed \
              from being an owner",
         );
@@ -362,11 +386,28 @@ mod tests {
                 {"manager":"a\u0007","operation":"x","fieldsType":"FieldsV2"},{}]}"#,
             "metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan and \
              foregroundDeletion cannot be both set\n\
-             metadata.managedFields[0].operation: Unsupported value: \"x\": supported values: \"Apply\", \"Update\"\n\
+             metadata.managedFields[0].operation: Invalid value: \"x\": must be `Apply` or `Update`\n\
              metadata.managedFields[0].fieldsType: Invalid value: \"FieldsV2\": must be `FieldsV1`\n\
              metadata.managedFields[0].manager: Invalid value: \"a\\a\": invalid character U+0007 (at position 1)\n\
-             metadata.managedFields[1].operation: Required value: must not be empty",
+             metadata.managedFields[1].operation: Invalid value: \"\": must be `Apply` or `Update`",
         );
+    }
+
+    #[test]
+    fn finalizers_of_kubernetes_kinds_are_known_or_qualified() {
+        for (api_version, expect) in [
+            (
+                "v1",
+                "metadata.finalizers[1]: Invalid value: \"x\": name is neither a standard finalizer name nor is it \
+                 fully qualified",
+            ),
+            ("example.com/v1", ""),
+            ("apiextensions.k8s.io/v1", ""),
+        ] {
+            let mut object = json(r#"{"metadata":{"name":"a","finalizers":["a/b","x"]}}"#);
+            object.set(&["apiVersion"], api_version);
+            assert_eq!(lines(&validate(&object, false, &names::path_segment_name)), expect, "{api_version}");
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Endpoints: the addresses behind a Service, in the form that EndpointSlices have replaced.
 
-use std::collections::BTreeMap;
-
-use api_schema::{Map, Value};
+use api_schema::Value;
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::{ip, names};
 
 use super::shared::not_special_ip;
 use crate::Kind;
-use crate::checks::{default_text, invalid_text, items_mut, name, required_text, same, supported};
+use crate::checks::{default_text, invalid_text, items_mut, map, name, required_text, same, supported};
 
+const MANAGED_BY_LABEL: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 /// How many addresses a cell shows.
 const SHOWN_MAX: usize = 3;
 
@@ -45,17 +45,6 @@ impl Kind for Endpoints {
         }
     }
 
-    fn prepare_create(&self, object: &mut Value) {
-        // Errors speak of subsets as the client wrote them, so that only good ones are packed.
-        if check(object).is_empty() {
-            repack(object);
-        }
-    }
-
-    fn prepare_update(&self, new: &mut Value, _old: &Value) {
-        self.prepare_create(new);
-    }
-
     fn validate(&self, object: &Value) -> ErrorList {
         check(object)
     }
@@ -67,6 +56,10 @@ impl Kind for Endpoints {
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
+        // What the controller writes is good, and may be long.
+        if map(new, &["metadata", "labels"]).get(MANAGED_BY_LABEL).and_then(Value::as_str) == Some(CONTROLLER) {
+            return warnings;
+        }
         let path = Path::new("subsets");
         for (at, subset) in new.list_at(&["subsets"]).iter().enumerate() {
             let path = path.index(at);
@@ -164,66 +157,6 @@ fn check_port(errors: &mut ErrorList, port: &Value, needs_name: bool, path: &Pat
     }
 }
 
-/// Brings subsets into canonical form: every set of addresses stands once, with all its ports; an address that is
-/// ready for a port is not also listed as not ready for it. Upstream sorts by hash, we by content.
-fn repack(object: &mut Value) {
-    /// An address's identity: what it is and whose.
-    type Key = (String, String);
-    /// Addresses with their readiness.
-    type Addresses = BTreeMap<Key, (bool, Value)>;
-
-    let subsets = object.list_at(&["subsets"]);
-    if subsets.len() < 2 {
-        return;
-    }
-    let key = |address: &Value| (address.str_at(&["ip"]).to_owned(), address.str_at(&["targetRef", "uid"]).to_owned());
-    let mut by_port: Vec<(Value, Addresses)> = Vec::new();
-    for subset in subsets {
-        // A subset without ports is kept as such.
-        let no_port = [Value::Null];
-        let ports = Some(subset.list_at(&["ports"])).filter(|ports| !ports.is_empty()).unwrap_or(&no_port);
-        for port in ports {
-            let at = by_port.iter().position(|(other, _)| other == port).unwrap_or_else(|| {
-                by_port.push((port.clone(), Addresses::new()));
-                by_port.len() - 1
-            });
-            for (list, is_ready) in [("addresses", true), ("notReadyAddresses", false)] {
-                for address in subset.list_at(&[list]) {
-                    let entry = by_port[at].1.entry(key(address)).or_insert_with(|| (is_ready, address.clone()));
-                    // Upstream lets not-ready win.
-                    entry.0 &= is_ready;
-                }
-            }
-        }
-    }
-    let mut packed: Vec<(Addresses, Vec<Value>)> = Vec::new();
-    for (port, addresses) in by_port {
-        let ports = if port.is_null() { Vec::new() } else { vec![port] };
-        let has_ports = !ports.is_empty();
-        match packed.iter_mut().find(|(other, known)| *other == addresses && has_ports != known.is_empty()) {
-            Some((_, known)) => known.extend(ports),
-            None => packed.push((addresses, ports)),
-        }
-    }
-    let subset = |(addresses, ports): (Addresses, Vec<Value>)| {
-        let mut subset = Map::new();
-        let (ready, not_ready): (Vec<_>, Vec<_>) = addresses.into_values().partition(|(is_ready, _)| *is_ready);
-        for (field, list) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
-            if !list.is_empty() {
-                subset.insert(field, list.into_iter().map(|(_, address)| address).collect::<Vec<_>>());
-            }
-        }
-        if !ports.is_empty() {
-            subset.insert("ports", ports);
-        }
-        Value::from(subset)
-    };
-    let subsets: Vec<Value> = packed.into_iter().map(subset).collect();
-    if !subsets.is_empty() {
-        object.set(&["subsets"], subsets);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,20 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_of_addresses_are_packed_together() {
-        let mut object = json(
-            r#"{"subsets":[{"addresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80}]},
-                {"addresses":[{"ip":"10.0.0.1"}],"ports":[{"port":81}]},
-                {"notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"port":82}]}]}"#,
+    fn odd_spellings_are_warned_of_unless_the_controller_made_them() {
+        let object = r#"{"metadata":{"labels":{"endpoints.kubernetes.io/managed-by":"x"}},
+            "subsets":[{"addresses":[{"ip":"010.0.0.1"}]}]}"#;
+        assert_eq!(
+            Endpoints.warnings(&json(object), None),
+            ["subsets[0].addresses[0].ip: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\""]
         );
-        repack(&mut object);
-        let expect = json(
-            r#"{"subsets":[{"addresses":[{"ip":"10.0.0.1"}],"ports":[{"port":80},{"port":81}]},
-                {"notReadyAddresses":[{"ip":"10.0.0.2"}],"ports":[{"port":82}]}]}"#,
-        );
-        assert_eq!(object, expect);
-        repack(&mut object);
-        assert_eq!(object, expect, "twice is once");
+        let object = object.replace("\"x\"", "\"endpoint-controller\"");
+        assert!(Endpoints.warnings(&json(&object), None).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use api_semantics::names;
 
 use crate::Kind;
 use crate::checks::{default_text, invalid_text, name, texts};
-use crate::meta::{DELETE_DEPENDENTS, ORPHAN_DEPENDENTS};
+use crate::meta::check_known_finalizer;
 
 /// The finalizer that the namespace controller takes away once all content is gone.
 const KUBERNETES_FINALIZER: &str = "kubernetes";
@@ -125,11 +125,7 @@ fn label_with_name(object: &mut Value) {
 
 fn check_finalizer(errors: &mut ErrorList, finalizer: &str, path: &Path<'_>) {
     invalid_text(errors, path, finalizer, names::qualified_name(finalizer));
-    let standard = [KUBERNETES_FINALIZER, ORPHAN_DEPENDENTS, DELETE_DEPENDENTS];
-    if !finalizer.contains('/') && !standard.contains(&finalizer) {
-        let why = "name is neither a standard finalizer name nor is it fully qualified";
-        errors.push(Error::invalid(path, finalizer, why));
-    }
+    check_known_finalizer(errors, finalizer, path);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Node: a machine that runs Pods.
 
 use api_schema::{SmolStr, Value};
-use api_semantics::field::{Error, ErrorList, Path};
+use api_semantics::field::{Error, ErrorList, Path, quoted};
 use api_semantics::{ip, names};
 
 use super::shared::{check_quantity, quantities, round_up_resources};
@@ -62,6 +62,7 @@ impl Kind for Node {
         let mut errors = ErrorList::new();
         check_taints(&mut errors, object);
         check_resources(&mut errors, object);
+        check_declared_features(&mut errors, object);
         let swap = object.at(&["status", "nodeInfo", "swap"]).and_then(|swap| swap.int_at(&["capacity"]));
         if let Some(swap) = swap.filter(|swap| *swap <= 0) {
             // The path is upstream's.
@@ -211,15 +212,47 @@ fn check_resources(errors: &mut ErrorList, object: &Value) {
     }
 }
 
+/// The features that a kubelet declares are paths of names, sorted and distinct.
+fn check_declared_features(errors: &mut ErrorList, object: &Value) {
+    let (features, path) = (texts(object, &["status", "declaredFeatures"]), Path::new("status.declaredFeatures"));
+    let is_name = |(at, name): (usize, &str)| {
+        name.starts_with(|c: char| if at == 0 { c.is_ascii_uppercase() } else { c.is_ascii_alphabetic() })
+            && name.bytes().all(|c| c.is_ascii_alphanumeric())
+    };
+    for (at, feature) in features.iter().enumerate() {
+        let shown = quoted(feature);
+        if feature.len() > names::DNS1123_SUBDOMAIN_LEN_MAX {
+            let why = names::max_len_error(names::DNS1123_SUBDOMAIN_LEN_MAX);
+            errors.push(Error::invalid(&path.index(at), *feature, format!("invalid feature name {shown}: {why}")));
+        } else if !feature.split('/').enumerate().all(is_name) {
+            let why = format!(
+                "invalid feature name {shown}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric \
+                 characters and slashes"
+            );
+            errors.push(Error::invalid(&path.index(at), *feature, why));
+        }
+        match features.get(at + 1) {
+            Some(next) if next == feature => errors.push(Error::duplicate(&path.index(at + 1), *next)),
+            Some(next) if next < feature => {
+                errors.push(Error::invalid(&path.index(at + 1), *next, "list must be sorted alphabetically"));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn check_pod_cidrs(errors: &mut ErrorList, object: &Value) {
     let (cidrs, path) = (texts(object, &["spec", "podCIDRs"]), Path::new("spec.podCIDRs"));
     for (at, cidr) in cidrs.iter().enumerate() {
         errors.extend(ip::validate_cidr_legacy(&path.index(at), cidr, &[]));
     }
     if cidrs.len() > 1 {
-        if let Some(bad) = cidrs.iter().find(|cidr| ip::parse_cidr(cidr).is_none()) {
-            let why =
-                format!("invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address: {bad}");
+        if let Some((at, bad)) = cidrs.iter().enumerate().find(|(_, cidr)| ip::parse_cidr(cidr).is_none()) {
+            let why = format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{at}]: <nil> (invalid CIDR \
+                 address: {bad})"
+            );
             errors.push(Error::internal(&path, why));
         }
         let is_dual = cidrs.iter().any(|cidr| ip::is_v6_cidr(cidr)) && cidrs.iter().any(|cidr| ip::is_v4_cidr(cidr));
@@ -260,6 +293,7 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
         }
     }
     check_taints(&mut errors, new);
+    check_declared_features(&mut errors, new);
     let external = ["spec", "externalID"];
     if new.str_at(&external) != old.str_at(&external) {
         errors.push(Error::forbidden(&Path::new("spec.externalID"), "may not be updated"));
@@ -373,6 +407,20 @@ mod tests {
             "status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0\n\
              status.capacity.pods: Invalid value: \"1500m\": must be an integer\n\
              status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"1.2.3.4\"}",
+        );
+    }
+
+    #[test]
+    fn declared_features_are_sorted_names() {
+        create(&Node, r#"{"status":{"declaredFeatures":["A","B/cD"]}}"#, "");
+        create(
+            &Node,
+            r#"{"status":{"declaredFeatures":["B","B","A","a"]}}"#,
+            "status.declaredFeatures[1]: Duplicate value: \"B\"\n\
+             status.declaredFeatures[2]: Invalid value: \"A\": list must be sorted alphabetically\n\
+             status.declaredFeatures[3]: Invalid value: \"a\": invalid feature name \"a\": must start with an \
+             UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or \
+             MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
         );
     }
 

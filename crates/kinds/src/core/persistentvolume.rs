@@ -4,13 +4,16 @@ use api_schema::{SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::names;
 
+use super::pod::warnings::deprecated_label;
 use super::shared::{
     STORAGE_CLASS_ANNOTATION, access_modes_cell, check_access_modes, check_basic_quantity, check_positive_quantity,
     quantities, round_up_resources, storage_class_cell,
 };
 use super::volume_sources;
 use crate::Kind;
-use crate::checks::{default_field, default_text, invalid_text, map, name, required_text, same, supported, text_or};
+use crate::checks::{
+    default_field, default_text, internal, invalid_text, map, name, required_text, same, supported, text_or,
+};
 
 const MOUNT_OPTIONS_ANNOTATION: &str = "volume.beta.kubernetes.io/mount-options";
 
@@ -69,6 +72,18 @@ impl Kind for PersistentVolume {
                  approach is to use dynamic provisioning."
                     .to_owned(),
             );
+        }
+        let terms = Path::new("spec.nodeAffinity.required.nodeSelectorTerms");
+        let selector = ["spec", "nodeAffinity", "required", "nodeSelectorTerms"];
+        for (at, term) in new.list_at(&selector).iter().enumerate() {
+            let term_path = terms.index(at);
+            let path = term_path.child("matchExpressions");
+            for (at, expression) in term.list_at(&["matchExpressions"]).iter().enumerate() {
+                let key = expression.str_at(&["key"]);
+                if let Some(why) = deprecated_label(key) {
+                    warnings.push(format!("{}: {key} is {why}", path.index(at).child("key")));
+                }
+            }
         }
         for (source, why) in [
             ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
@@ -154,7 +169,33 @@ fn check(object: &Value) -> ErrorList {
             errors.push(Error::required(&path.child("csi"), why));
         }
     }
+    check_mount_options(&mut errors, object);
     errors
+}
+
+/// The annotation with mount options goes with sources that are mounted the old way only.
+fn check_mount_options(errors: &mut ErrorList, object: &Value) {
+    const MOUNTED: [&str; 13] = [
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "glusterfs",
+        "nfs",
+        "rbd",
+        "quobyte",
+        "iscsi",
+        "cinder",
+        "cephfs",
+        "azureFile",
+        "vsphereVolume",
+        "azureDisk",
+        "photonPersistentDisk",
+    ];
+    let is_annotated = map(object, &["metadata", "annotations"]).contains_key(MOUNT_OPTIONS_ANNOTATION);
+    if is_annotated && MOUNTED.iter().all(|source| object.at(&["spec", source]).is_none()) {
+        let path = Path::new("metadata.annotations");
+        let why = "may not specify mount options for this volume type";
+        errors.push(Error::forbidden(&path.child(MOUNT_OPTIONS_ANNOTATION), why));
+    }
 }
 
 fn check_capacity(errors: &mut ErrorList, spec: &Value, path: &Path<'_>) {
@@ -196,7 +237,12 @@ fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
         let has = new.at(&affinity);
         if !same(Some(&with_new_labels(had)), has) && !same(Some(had), has) {
             let why = "field is immutable, except for updating from beta label to GA";
-            errors.push(Error::invalid(&Path::new("nodeAffinity"), has.cloned().unwrap_or_default(), why));
+            let shown = internal(has, "io.k8s.api.core.v1.VolumeNodeAffinity");
+            errors.push(Error::invalid(
+                &Path::new("nodeAffinity"),
+                if has.is_some() { shown } else { Value::Null },
+                why,
+            ));
         }
     }
     let class = ["spec", "volumeAttributesClassName"];

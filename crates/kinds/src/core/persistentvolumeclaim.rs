@@ -137,9 +137,6 @@ pub(crate) fn prepare_sources(spec: &mut Value, old: Option<&Value>) {
             spec.remove(&["dataSource"]);
         }
     }
-    if old.is_some() {
-        return;
-    }
     match (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned()) {
         (Some(source), None) => spec.set(&["dataSourceRef"], source),
         (None, Some(mut reference)) if reference.str_at(&["namespace"]).is_empty() => {
@@ -394,6 +391,13 @@ mod tests {
             prepare_sources(&mut spec, None);
             assert_eq!(spec, json(expect));
         }
+    }
+
+    #[test]
+    fn a_source_left_out_of_one_field_stays() {
+        let source = r#","dataSource":{"kind":"PersistentVolumeClaim","name":"a"}"#;
+        let both = format!("{source},{}", &source[1..].replace("dataSource", "dataSourceRef"));
+        update(&PersistentVolumeClaim, &claim(&both, ""), &claim(source, ""), "");
     }
 
     #[test]

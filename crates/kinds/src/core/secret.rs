@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::go_json;
 use super::shared::base64_decoded_len;
+use super::tls_pair;
 use crate::Kind;
 use crate::checks::{default_text, immutable, map, name, same};
 
@@ -72,6 +73,14 @@ impl Kind for Secret {
         }
         errors.extend(self.validate(new));
         errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if new.str_at(&["type"]) != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let bytes = |key: &str| STANDARD.decode(new.str_at(&["data", key])).unwrap_or_default();
+        tls_pair::problem(&bytes("tls.crt"), &bytes("tls.key")).into_iter().collect()
     }
 
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {

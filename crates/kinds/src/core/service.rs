@@ -646,11 +646,12 @@ fn warnings(service: &Value) -> Vec<String> {
     }
     let has_external_ips = !spec.list_at(&["externalIPs"]).is_empty();
     let load_balancer_ip = spec.str_at(&["loadBalancerIP"]);
-    if is_type(service, "ClusterIP") && spec.str_at(&["clusterIP"]) == CLUSTER_IP_NONE {
+    let is_headless = is_type(service, "ClusterIP") && spec.str_at(&["clusterIP"]) == CLUSTER_IP_NONE;
+    if is_headless {
         for (is_set, field) in [
             (!load_balancer_ip.is_empty(), "loadBalancerIP"),
             (has_external_ips, "externalIPs"),
-            (!spec.str_at(&["sessionAffinity"]).is_empty(), "SessionAffinity"),
+            (spec.str_at(&["sessionAffinity"]) != "None", "SessionAffinity"),
         ] {
             if is_set {
                 warnings.push(format!("spec.{field} is ignored for headless services"));
@@ -668,6 +669,12 @@ fn warnings(service: &Value) -> Vec<String> {
     }
     if !is_type(service, "ExternalName") && !spec.str_at(&["externalName"]).is_empty() {
         warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if has_external_ips && !is_headless && !is_type(service, "ExternalName") {
+        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+    }
+    if spec.str_at(&["trafficDistribution"]) == "PreferClose" {
+        warnings.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
     }
     warnings
 }
@@ -1084,8 +1091,8 @@ mod tests {
     #[test]
     fn odd_settings_are_warned_of() {
         let object = json(
-            r#"{"spec":{"type":"ClusterIP","clusterIP":"None","sessionAffinity":"None","externalIPs":["::ffff:1.2.3.4"],
-                "externalName":"a"}}"#,
+            r#"{"spec":{"type":"ClusterIP","clusterIP":"None","sessionAffinity":"ClientIP","externalIPs":["::ffff:1.2.3.4"],
+                "externalName":"a","trafficDistribution":"PreferClose"}}"#,
         );
         assert_eq!(
             Service.warnings(&object, None),
@@ -1094,6 +1101,7 @@ mod tests {
                 "spec.SessionAffinity is ignored for headless services",
                 "spec.externalIPs[0]: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\"",
                 "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+                "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
             ]
         );
     }

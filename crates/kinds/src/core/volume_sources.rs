@@ -354,7 +354,9 @@ fn check_csi(errors: &mut ErrorList, value: &Value, path: &Path<'_>) {
     if driver.len() > 63 {
         errors.push(Error::too_long(&driver_path, 63));
     }
-    invalid_text(errors, &driver_path, driver, names::dns1123_subdomain(&driver.to_lowercase(), false));
+    if !driver.is_empty() {
+        invalid_text(errors, &driver_path, driver, names::dns1123_subdomain(&driver.to_lowercase(), false));
+    }
     required_text(errors, path, value, "volumeHandle");
     for field in
         ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"]
@@ -393,10 +395,6 @@ mod tests {
             (
                 r#"{"csi":{"nodePublishSecretRef":{"name":"A"}}}"#,
                 "spec.csi.driver: Required value\n\
-                 spec.csi.driver: Invalid value: \"\": a lowercase RFC 1123 subdomain must consist of lower case \
-                 alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
-                 'example.com', regex used for validation is \
-                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')\n\
                  spec.csi.volumeHandle: Required value\n\
                  spec.csi.nodePublishSecretRef.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist \
                  of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric \
