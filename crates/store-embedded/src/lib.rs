@@ -195,7 +195,7 @@ impl EmbeddedStore {
             garbage_bytes_min: options.garbage_bytes_min,
             snapshot,
             snapshots: Snapshots::default(),
-            leases_not_before: Monotonic::default(),
+            leases_not_before: Monotonic::START,
             stopped: None,
             lock,
         };

@@ -334,7 +334,7 @@ impl Replay<'_> {
         }
         // Old history goes when the store is open and its time has come; here only what was compacted, or is too much.
         let budget = Budget { age: self.options.history_age, bytes: self.options.history_bytes };
-        self.state.trim(budget, Monotonic::default());
+        self.state.trim(budget, Monotonic::START);
         Some(())
     }
 }

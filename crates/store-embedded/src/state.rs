@@ -495,3 +495,70 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Monotonic = Monotonic::START;
+
+    /// Puts (or with an empty value deletes) keys at the next revision.
+    fn change(state: &mut State, pairs: &[(&'static str, &'static str)]) {
+        let revision = state.revision.next();
+        let events = pairs.iter().filter_map(|(key, value)| {
+            let key = Bytes::from_static(key.as_bytes());
+            let previous = state.latest(&key).cloned();
+            let op = match *value {
+                "" => Op::Delete { key },
+                value => Op::Put { key, value: Bytes::from_static(value.as_bytes()), lease: None },
+            };
+            event(&op, revision, previous)
+        });
+        let events = events.collect();
+        let seq = state.seq + 1;
+        let later = NOW.saturating_add(Duration::from_secs(1));
+        state.apply(vec![Effect::Changes { revision, events }], seq, later);
+    }
+
+    fn pinned(state: &State, revision: Revision) -> String {
+        let mut text = Vec::new();
+        let mut start = Some(Bytes::new());
+        while let Some(from) = start {
+            let (records, next) = state.pinned_chunk(revision, &from, 1);
+            text.extend(records.iter().map(|record| {
+                format!("{}={}", String::from_utf8_lossy(&record.key), String::from_utf8_lossy(&record.value))
+            }));
+            start = next;
+        }
+        text.join(" ")
+    }
+
+    #[test]
+    fn what_a_snapshot_sees_stays_until_it_is_collected() {
+        let nothing_kept = Budget { age: Duration::from_secs(1), bytes: 0 };
+        let mut state = State::new();
+        change(&mut state, &[("/a", "1"), ("/b", "1"), ("/gone", "1")]);
+        change(&mut state, &[("/a", "2"), ("/gone", "")]);
+        state.trim(nothing_kept, NOW);
+        assert_eq!((state.compacted, state.history_len()), (Revision(3), 0));
+        assert_eq!(state.seq_needed(), 3);
+
+        let revision = state.pin();
+        assert_eq!(revision, Revision(3));
+        change(&mut state, &[("/a", "3"), ("/b", ""), ("/new", "1")]);
+        change(&mut state, &[("/a", ""), ("/b", "2")]);
+        state.trim(nothing_kept, NOW);
+        assert_eq!(pinned(&state, revision), "/a=2 /b=1");
+        assert_eq!(state.history_len(), 2, "history waits");
+        assert_eq!(state.seq_needed(), 3);
+
+        state.unpin();
+        state.trim(nothing_kept, NOW);
+        assert_eq!((state.compacted, state.history_len()), (Revision(5), 0));
+        assert_eq!(state.seq_needed(), 5);
+        assert_eq!(pinned(&state, Revision(5)), "/b=2 /new=1");
+        assert!(!state.keys.contains_key(&b"/a"[..]), "nothing is left of a deleted key");
+        assert!(state.keys.values().all(|versions| versions.older.is_empty()));
+        assert_eq!((state.live_keys, state.live_bytes), (2, 8));
+    }
+}

@@ -68,6 +68,9 @@ impl From<SystemTime> for Timestamp {
 pub struct Monotonic(Duration);
 
 impl Monotonic {
+    /// The start of every clock.
+    pub const START: Monotonic = Monotonic(Duration::ZERO);
+
     /// The point `duration` later; stops at the end of representable time.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Monotonic {

@@ -430,6 +430,42 @@ fn a_long_read_is_one_snapshot_while_others_write() {
 }
 
 #[test]
+fn a_snapshot_is_of_one_revision_while_others_write() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = Options {
+        history_bytes: 8 * 1024,
+        segment_bytes: 64 * 1024,
+        garbage_bytes_min: 128 * 1024,
+        background: true,
+        ..Options::default()
+    };
+    let open = || EmbeddedStore::open(&World::system(), folder.path(), options).expect("open");
+    let mut store = open();
+    let count = 9_000;
+    let rounds = repeats(3, 40);
+    for round in 0..rounds {
+        // Enough for several snapshots, each of which takes the lock several times.
+        let futures: Vec<_> = (0..2 * count)
+            .map(|number| store.txn(Txn::put(format!("/{:05}", number * 7 % count), format!("{round}"))))
+            .collect();
+        for future in futures {
+            block_on(future).expect("put");
+        }
+        let before = block_on(store.range(RangeRequest::new(KeyRange::all()))).expect("range");
+        drop(store);
+        let snapshots = std::fs::read_dir(folder.path()).expect("list");
+        let is_snapshot = |name: &str| name.starts_with("snapshot-0");
+        assert!(
+            snapshots.into_iter().any(|entry| is_snapshot(&entry.expect("an entry").file_name().to_string_lossy()))
+        );
+        store = open();
+        let after = block_on(store.range(RangeRequest::new(KeyRange::all()))).expect("range");
+        assert_eq!((after.revision, after.records.len()), (before.revision, count));
+        assert!(after.records == before.records, "round {round}: opened with other records");
+    }
+}
+
+#[test]
 fn progress_is_answered_by_open_watches() {
     let store = Fixture::new().open();
     let mut watch = store.watch(WatchRequest { keys: KeyRange::prefix(b"/x"), start: None });
