@@ -7,6 +7,7 @@ use api_semantics::quantity::Quantity;
 
 use crate::Kind;
 use crate::checks::{default_field, invalid_text, name, not_negative, required_text, supported};
+use crate::core::shared::check_container_resource_name;
 
 const PERIOD_SECONDS_MAX: i64 = 1800;
 const STABILIZATION_SECONDS_MAX: i64 = 3600;
@@ -409,8 +410,11 @@ fn check_source(errors: &mut ErrorList, path: &Path<'_>, source: &str, value: &V
             }
         }
         _ => {
-            if value.str_at(&["name"]).is_empty() {
+            let resource = value.str_at(&["name"]);
+            if resource.is_empty() {
                 errors.push(Error::required(&path.child("name"), "must specify a resource name"));
+            } else if source == "containerResource" {
+                check_container_resource_name(errors, resource, &path.child("name"));
             }
             if source == "containerResource" {
                 let container = value.str_at(&["container"]);
@@ -566,6 +570,14 @@ mod tests {
                  spec.metrics[0].external.target.value: Invalid value: \"0\": must be positive\n\
                  spec.metrics[0].external.target.value: Forbidden: may not set both a target value for metric and a \
                  per-pod target",
+            ),
+            (
+                r#"{"type":"ContainerResource","containerResource":{"name":"cpus","container":"a",
+                    "target":{"type":"Utilization","averageUtilization":1}}}"#,
+                "spec.metrics[0].containerResource.name: Invalid value: \"cpus\": must be a standard resource type or \
+                 fully qualified\n\
+                 spec.metrics[0].containerResource.name: Invalid value: \"cpus\": must be a standard resource for \
+                 containers",
             ),
             (
                 r#"{"type":"ContainerResource","containerResource":{"name":"cpu","container":"",

@@ -9,6 +9,8 @@ use api_semantics::{names, selector};
 
 use crate::Kind;
 use crate::checks::{immutable, internal, invalid_text, map, name, supported, text};
+use crate::core::pod::warnings::deprecated_label;
+use crate::core::shared::{check_container_resource_name, check_quantity};
 
 pub(crate) struct RuntimeClass;
 
@@ -49,6 +51,11 @@ impl Kind for RuntimeClass {
         errors
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let labels = map(new, &["scheduling", "nodeSelector"]).keys();
+        labels.filter_map(|key| deprecated_label(key)).map(|why| format!("scheduling.nodeSelector: {why}")).collect()
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }
@@ -67,13 +74,9 @@ impl Kind for RuntimeClass {
 }
 
 fn check_resource(errors: &mut ErrorList, path: &Path<'_>, resource: &str, quantity: &str) {
-    invalid_text(errors, path, resource, names::qualified_name(resource));
-    let is_standard = matches!(resource, "cpu" | "memory" | "ephemeral-storage") || resource.starts_with("hugepages-");
-    if !resource.contains('/') && !is_standard {
-        errors.push(Error::invalid(path, resource, "must be a standard resource for containers"));
-    }
-    if Quantity::parse(quantity).is_ok_and(|quantity| quantity.sign() < 0) {
-        errors.push(Error::invalid(path, quantity, names::NEGATIVE));
+    check_container_resource_name(errors, resource, path);
+    if let Ok(quantity) = Quantity::parse(quantity) {
+        check_quantity(errors, resource, &quantity, path);
     }
 }
 
@@ -105,7 +108,7 @@ fn check_tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &[Val
             "Exists" => {
                 if !value.is_empty() {
                     let why = "value must be empty when `operator` is 'Exists'";
-                    errors.push(Error::invalid(&item.child("operator"), toleration.clone(), why));
+                    errors.push(Error::invalid(&item.child("operator"), value, why));
                 }
             }
             _ => errors.push(Error::not_supported(&item.child("operator"), operator, &["Equal", "Exists"])),
@@ -124,7 +127,7 @@ fn check_tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &[Val
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{cells, create, update};
+    use crate::checks::tests::{cells, create, json, update};
 
     #[test]
     fn handlers_are_labels_and_stay() {
@@ -143,6 +146,15 @@ mod tests {
         for (resources, expect) in [
             (r#"{"cpu":"250m","example.com/x":"1"}"#, ""),
             (r#"{"cpu":"-1"}"#, "overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"),
+            (
+                r#"{"example.com/x":"500m"}"#,
+                "overhead.limits[example.com/x]: Invalid value: \"500m\": must be an integer",
+            ),
+            (
+                r#"{"kubernetes.io/x":"1","requests.a/b":"1"}"#,
+                "overhead.limits[requests.a/b]: Invalid value: \"requests.a/b\": doesn't follow extended resource name \
+                 standard",
+            ),
             (
                 r#"{"pods":"1"}"#,
                 "overhead.limits[pods]: Invalid value: \"pods\": must be a standard resource for containers",
@@ -182,6 +194,15 @@ mod tests {
                 expect,
             );
         }
+    }
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let object = json(r#"{"scheduling":{"nodeSelector":{"beta.kubernetes.io/os":"linux","a":"b"}}}"#);
+        assert_eq!(
+            RuntimeClass.warnings(&object, None),
+            ["scheduling.nodeSelector: deprecated since v1.14; use \"kubernetes.io/os\" instead"]
+        );
     }
 
     #[test]

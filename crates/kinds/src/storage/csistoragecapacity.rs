@@ -7,7 +7,8 @@ use api_semantics::quantity::Quantity;
 use api_semantics::selector::{self, Leniency};
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, name, text, text_or};
+use crate::checks::{immutable, invalid_text, map, name, text, text_or};
+use crate::core::pod::warnings::deprecated_label;
 
 pub(crate) struct CsiStorageCapacity;
 
@@ -37,6 +38,19 @@ impl Kind for CsiStorageCapacity {
         false
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let expressions = new.list_at(&["nodeTopology", "matchExpressions"]).iter().enumerate();
+        let expressions = expressions.filter_map(|(index, expression)| {
+            let key = expression.str_at(&["key"]);
+            let why = deprecated_label(key)?;
+            Some(format!("nodeTopology.matchExpressions[{index}].key: {key} is {why}"))
+        });
+        let labels = map(new, &["nodeTopology", "matchLabels"]).keys();
+        let labels =
+            labels.filter_map(|key| Some(format!("nodeTopology.matchLabels.{key}: {}", deprecated_label(key)?)));
+        expressions.chain(labels).collect()
+    }
+
     fn has_generation(&self) -> bool {
         false
     }
@@ -61,7 +75,7 @@ fn check(object: &Value, lenient: Leniency) -> ErrorList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{cells, create, update};
+    use crate::checks::tests::{cells, create, json, update};
 
     #[test]
     fn capacity_is_of_a_class_and_a_place() {
@@ -77,6 +91,23 @@ mod tests {
             r#"{"storageClassName":"d","capacity":"2Gi","nodeTopology":{}}"#,
             "nodeTopology: Invalid value: {}: field is immutable\n\
              storageClassName: Invalid value: \"d\": field is immutable",
+        );
+    }
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let object = json(
+            r#"{"nodeTopology":{"matchLabels":{"beta.kubernetes.io/os":"linux"},
+                "matchExpressions":[{"key":"beta.kubernetes.io/arch","operator":"Exists"}]}}"#,
+        );
+        assert_eq!(
+            CsiStorageCapacity.warnings(&object, None),
+            [
+                "nodeTopology.matchExpressions[0].key: beta.kubernetes.io/arch is deprecated since v1.14; use \
+                 \"kubernetes.io/arch\" instead",
+                "nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use \"kubernetes.io/os\" \
+                 instead"
+            ]
         );
     }
 

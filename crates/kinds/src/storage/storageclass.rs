@@ -5,6 +5,7 @@ use api_semantics::field::{ErrorList, Path};
 
 use crate::Kind;
 use crate::checks::{default_field, immutable, map, supported, text, text_or};
+use crate::core::pod::warnings::deprecated_label;
 
 pub(crate) struct StorageClass;
 
@@ -46,6 +47,18 @@ impl Kind for StorageClass {
         errors
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (at, term) in new.list_at(&["allowedTopologies"]).iter().enumerate() {
+            for (index, expression) in term.list_at(&["matchLabelExpressions"]).iter().enumerate() {
+                if let Some(why) = deprecated_label(expression.str_at(&["key"])) {
+                    warnings.push(format!("allowedTopologies[{at}].matchLabelExpressions[{index}].key: {why}"));
+                }
+            }
+        }
+        warnings
+    }
+
     fn has_generation(&self) -> bool {
         false
     }
@@ -71,7 +84,7 @@ impl Kind for StorageClass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{cells, create, defaults, update};
+    use crate::checks::tests::{cells, create, defaults, json, update};
 
     #[test]
     fn volumes_are_deleted_and_bound_at_once_unless_the_class_says_otherwise() {
@@ -117,6 +130,18 @@ mod tests {
              provisioner: Invalid value: \"b\": field is immutable\n\
              reclaimPolicy: Invalid value: \"Retain\": field is immutable\n\
              volumeBindingMode: Invalid value: \"WaitForFirstConsumer\": field is immutable",
+        );
+    }
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let key = "failure-domain.beta.kubernetes.io/zone";
+        let object =
+            json(&format!(r#"{{"allowedTopologies":[{{"matchLabelExpressions":[{{}},{{"key":"{key}"}}]}}]}}"#));
+        assert_eq!(
+            StorageClass.warnings(&object, None),
+            ["allowedTopologies[0].matchLabelExpressions[1].key: deprecated since v1.17; use \
+              \"topology.kubernetes.io/zone\" instead"]
         );
     }
 
