@@ -72,3 +72,41 @@ fn is_object(data: &Value) -> bool {
         data => data.as_map().is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, lines};
+    use crate::core::pod::tests::{changed, tree};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "data": {"a": 1}, "revision": 1})
+    }
+
+    #[test]
+    fn revisions_are_snapshots() {
+        let old = tree(&base());
+        for (revision, data, expect) in [
+            (2, r#"{"a":1}"#, ""),
+            (-1, r#"{"a":1}"#, "revision: Invalid value: -1: must be greater than or equal to 0"),
+            (1, r#"{"a":2}"#, "data: Invalid value: "),
+        ] {
+            let mut new = changed(&base(), "");
+            new["revision"] = revision.into();
+            new["data"] = serde_json::from_str(data).unwrap_or_default();
+            let errors = lines(&ControllerRevision.validate_update(&tree(&new), &old));
+            assert!(errors.starts_with(expect) && errors.is_empty() == expect.is_empty(), "{errors}");
+        }
+    }
+
+    #[test]
+    fn cells_show_the_owner() {
+        cells(
+            &ControllerRevision,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z","ownerReferences":[{"apiVersion":"apps/v1","kind":"DaemonSet","name":"d","controller":true}]},"revision":3}"#,
+            r#"["x","daemonset.apps/d",3,"0s"]"#,
+        );
+    }
+}

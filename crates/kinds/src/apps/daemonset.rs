@@ -177,3 +177,95 @@ fn rolling_update(errors: &mut ErrorList, rolling: &Value, path: &Path<'_>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn one_pod_is_replaced_at_a_time() {
+        defaults(
+            &DaemonSet,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"maxUnavailable":1,"maxSurge":0}},"revisionHistoryLimit":10,"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#,
+        );
+    }
+
+    #[test]
+    fn selector_template_and_strategy_fit() {
+        created(
+            &DaemonSet,
+            &base(),
+            &expect![[r#"
+                selector = null
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                selector = {}
+                  spec.selector: Invalid value: {}: empty selector is invalid for daemonset
+                selector = {"matchLabels":{"a":"c"}}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                spec.template.spec.restartPolicy = "Never"
+                  spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+                updateStrategy = {"type":"X"}
+                  spec.updateStrategy: Unsupported value: {"Type":"X","RollingUpdate":null}: supported values: "RollingUpdate", "OnDelete"
+                updateStrategy = {"rollingUpdate":{"maxSurge":1,"maxUnavailable":1}}
+                  spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero
+                updateStrategy = {"rollingUpdate":{"maxUnavailable":0}}
+                  spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0
+                updateStrategy = {"rollingUpdate":{"maxSurge":"101%","maxUnavailable":-1}}
+                  spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: -1: must be greater than or equal to 0
+                  spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: "101%": must not be greater than 100%
+                  spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: "101%": may not be set when maxUnavailable is non-zero
+                minReadySeconds = -1
+                  spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_selector_stays() {
+        updated(
+            &DaemonSet,
+            &base(),
+            "",
+            &expect![[r#"
+                selector = {"matchLabels":{"a":"c"}} ; spec.template.metadata.labels = {"a":"c"}
+                  spec.selector: Invalid value: {"matchLabels":{"a":"c"}}: field is immutable
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_count() {
+        updated(
+            &DaemonSet,
+            &base(),
+            "status",
+            &expect![[r#"
+                status = {"currentNumberScheduled":-1,"numberMisscheduled":-1,"desiredNumberScheduled":-1,"numberReady":-1,"collisionCount":-1}
+                  status.currentNumberScheduled: Invalid value: -1: must be greater than or equal to 0
+                  status.numberMisscheduled: Invalid value: -1: must be greater than or equal to 0
+                  status.desiredNumberScheduled: Invalid value: -1: must be greater than or equal to 0
+                  status.numberReady: Invalid value: -1: must be greater than or equal to 0
+                  status.collisionCount: Invalid value: -1: must be greater than or equal to 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &DaemonSet,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}},"status":{"desiredNumberScheduled":4,"currentNumberScheduled":3,"numberReady":2,"updatedNumberScheduled":1,"numberAvailable":2}}"#,
+            r#"["x",4,3,2,1,2,"<none>","0s","c","i","a=b"]"#,
+        );
+    }
+}

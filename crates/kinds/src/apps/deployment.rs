@@ -200,3 +200,123 @@ pub(super) fn amount(value: &Value) -> i64 {
 pub(super) fn same_template(new: &Value, old: &Value) -> bool {
     same(new.at(TEMPLATE), old.at(TEMPLATE))
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn a_deployment_rolls_out_a_quarter_at_a_time() {
+        defaults(
+            &Deployment,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"replicas":1,"strategy":{"type":"RollingUpdate","rollingUpdate":{"maxUnavailable":"25%","maxSurge":"25%"}},"revisionHistoryLimit":10,"progressDeadlineSeconds":600,"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#,
+        );
+    }
+
+    #[test]
+    fn selector_template_and_strategy_fit() {
+        created(
+            &Deployment,
+            &base(),
+            &expect![[r#"
+                replicas = -1
+                  spec.replicas: Invalid value: -1: must be greater than or equal to 0
+                selector = null
+                  spec.selector: Required value
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                selector = {}
+                  spec.selector: Invalid value: {}: empty selector is invalid for deployment
+                selector = {"matchLabels":{"a":"c"}}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                selector = {"matchExpressions":[{"key":"a","operator":"X"}]}
+                  spec.selector.matchExpressions[0].operator: Invalid value: "X": not a valid selector operator
+                  spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"X"}]}: invalid label selector
+                spec.template.spec.restartPolicy = "Never"
+                  spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+                spec.template.spec.activeDeadlineSeconds = 5
+                  spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported
+                spec.template.spec.containers = []
+                  spec.template.spec.containers: Required value
+                spec.template.spec.ephemeralContainers = [{"name":"e","image":"i"}]
+                  spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template
+                spec.template.metadata.labels = {"a":"b","x y":"z"}
+                  spec.template.labels: Invalid value: "x y": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                strategy = {"type":"X"}
+                  spec.strategy: Unsupported value: {"Type":"X","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate"
+                strategy = {"type":"Recreate","rollingUpdate":{"maxSurge":1}}
+                  spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'
+                strategy = {"rollingUpdate":{"maxSurge":0,"maxUnavailable":"0%"}}
+                  spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "0%": may not be 0 when `maxSurge` is 0
+                strategy = {"rollingUpdate":{"maxSurge":"x","maxUnavailable":"101%"}}
+                  spec.strategy.rollingUpdate.maxSurge: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%'
+                  spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "101%": must not be greater than 100%
+                minReadySeconds = 600
+                  spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds
+                revisionHistoryLimit = -1
+                  spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0
+                metadata.name = "a.b"
+                    metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_selector_stays() {
+        updated(
+            &Deployment,
+            &base(),
+            "",
+            &expect![[r#"
+                selector = {"matchLabels":{"a":"c"}} ; spec.template.metadata.labels = {"a":"c"}
+                  spec.selector: Invalid value: {"matchLabels":{"a":"c"}}: field is immutable
+                spec.template.spec.containers[0].image = "j"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_add_up() {
+        updated(
+            &Deployment,
+            &base(),
+            "status",
+            &expect![[r#"
+                status = {"replicas":1,"updatedReplicas":2,"readyReplicas":1,"availableReplicas":2}
+                  status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 2: cannot be greater than readyReplicas
+                status = {"observedGeneration":-1,"collisionCount":-1}
+                  status.observedGeneration: Invalid value: -1: must be greater than or equal to 0
+                  status.collisionCount: Invalid value: -1: must be greater than or equal to 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn changed_annotations_are_a_new_generation() {
+        let old = crate::checks::tests::json(r#"{"metadata":{"generation":3},"spec":{}}"#);
+        let mut new = old.clone();
+        new.set(&["metadata", "annotations", "a"], "b");
+        Deployment.prepare_update(&mut new, &old);
+        assert_eq!(new.int_at(&["metadata", "generation"]), Some(4));
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &Deployment,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"replicas":3,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}},"status":{"readyReplicas":1,"updatedReplicas":2,"availableReplicas":1}}"#,
+            r#"["x","1/3",2,1,"0s","c","i","a=b"]"#,
+        );
+    }
+}

@@ -94,3 +94,93 @@ fn validate(object: &Value, old: Option<&Value>) -> ErrorList {
     selector_and_template(&mut errors, spec, old, &path);
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn one_replica_is_wanted() {
+        defaults(
+            &ReplicaSet,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"replicas":1,"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#,
+        );
+    }
+
+    #[test]
+    fn selector_and_template_fit() {
+        created(
+            &ReplicaSet,
+            &base(),
+            &expect![[r#"
+                replicas = -1
+                  spec.replicas: Invalid value: -1: must be greater than or equal to 0
+                minReadySeconds = -1
+                  spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0
+                selector = null
+                  spec.selector: Required value
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                selector = {}
+                  spec.selector: Invalid value: {}: empty selector is invalid for deployment
+                selector = {"matchLabels":{"a":"c"}}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                spec.template.spec.restartPolicy = "Never"
+                  spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_selector_stays() {
+        updated(
+            &ReplicaSet,
+            &base(),
+            "",
+            &expect![[r#"
+                selector = {"matchLabels":{"a":"c"}} ; spec.template.metadata.labels = {"a":"c"}
+                  spec.selector: Invalid value: {"matchLabels":{"a":"c"}}: field is immutable
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_add_up() {
+        updated(
+            &ReplicaSet,
+            &base(),
+            "status",
+            &expect![[r#"
+                status = {"replicas":1,"fullyLabeledReplicas":2,"readyReplicas":2,"availableReplicas":3}
+                  status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas
+                status = {"replicas":-1,"observedGeneration":-1}
+                  status.replicas: Invalid value: -1: must be greater than or equal to 0
+                  status.observedGeneration: Invalid value: -1: must be greater than or equal to 0
+                  status.fullyLabeledReplicas: Invalid value: 0: cannot be greater than status.replicas
+                  status.readyReplicas: Invalid value: 0: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 0: cannot be greater than status.replicas
+            "#]],
+        );
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &ReplicaSet,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"replicas":3,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}},"status":{"replicas":2,"readyReplicas":1}}"#,
+            r#"["x",3,2,1,"0s","c","i","a=b"]"#,
+        );
+    }
+}

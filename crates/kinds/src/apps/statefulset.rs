@@ -150,7 +150,7 @@ impl Kind for StatefulSet {
 /// Clears what belongs to features that are off: MaxUnavailableStatefulSet, and those of pods.
 fn drop_disabled(new: &mut Value, old: Option<&Value>) {
     let field = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
-    if !old.is_some_and(|old| old.at(&field).is_some()) {
+    if old.is_none_or(|old| old.at(&field).is_none()) {
         new.remove(&field);
     }
     template::prepare(new, old, TEMPLATE);
@@ -263,5 +263,115 @@ fn update_strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
             let shown = internal(Some(strategy), "io.k8s.api.apps.v1.StatefulSetUpdateStrategy");
             errors.push(Error::invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn pods_come_in_order_and_keep_their_disks() {
+        defaults(
+            &StatefulSet,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"volumeClaimTemplates":[{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}],"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"replicas":1,"podManagementPolicy":"OrderedReady","updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":0}},"revisionHistoryLimit":10,"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Retain","whenScaled":"Retain"},"volumeClaimTemplates":[{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"volumeMode":"Filesystem"},"status":{"phase":"Pending"}}],"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#,
+        );
+    }
+
+    #[test]
+    fn sets_are_checked() {
+        created(
+            &StatefulSet,
+            &base(),
+            &expect![[r#"
+                podManagementPolicy = "X"
+                  spec.podManagementPolicy: Invalid value: "X": must be 'OrderedReady' or 'Parallel'
+                updateStrategy = {"type":"X"}
+                  spec.updateStrategy: Invalid value: {"Type":"X","RollingUpdate":null}: must be 'RollingUpdate' or 'OnDelete'
+                updateStrategy = {"type":"OnDelete","rollingUpdate":{"partition":1}}
+                  spec.updateStrategy.rollingUpdate: Invalid value: {"Partition":1,"MaxUnavailable":null}: only allowed for updateStrategy 'RollingUpdate'
+                updateStrategy = {"rollingUpdate":{"partition":-1}}
+                  spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0
+                persistentVolumeClaimRetentionPolicy = {"whenDeleted":"X"}
+                  spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "X": supported values: "Retain", "Delete"
+                ordinals = {"start":-1}
+                  spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0
+                serviceName = "A_"
+                  spec.serviceName: Invalid value: "A_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                selector = {"matchLabels":{"a":"c"}}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                spec.template.spec.restartPolicy = "Never"
+                  spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+                volumeClaimTemplates = [{"metadata":{"name":"v"},"spec":{}}]
+                  spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required
+                  spec.volumeClaimTemplates[0].spec.resources[storage]: Required value
+                spec.template.spec.containers[0].volumeMounts = [{"name":"v","mountPath":"/v"}]
+                  spec.template.spec.containers[0].volumeMounts[0].name: Not found: "v"
+                volumeClaimTemplates = [{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}] ; spec.template.spec.containers[0].volumeMounts = [{"name":"v","mountPath":"/v"}]
+                revisionHistoryLimit = -1
+                    spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended
+            "#]],
+        );
+    }
+
+    #[test]
+    fn most_of_a_set_stays() {
+        updated(
+            &StatefulSet,
+            &base(),
+            "",
+            &expect![[r#"
+                replicas = 3
+                serviceName = "t"
+                  spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden
+                podManagementPolicy = "Parallel"
+                  spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden
+                volumeClaimTemplates = [{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]
+                  spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden
+                updateStrategy = {"type":"OnDelete"}
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_add_up() {
+        updated(
+            &StatefulSet,
+            &base(),
+            "status",
+            &expect![[r#"
+                status = {"replicas":1,"readyReplicas":2,"currentReplicas":2,"updatedReplicas":2,"availableReplicas":3}
+                  status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.currentReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than status.readyReplicas
+            "#]],
+        );
+    }
+
+    #[test]
+    fn names_are_labels_of_hosts() {
+        assert_eq!(StatefulSet.check_name("a.b", false), ["must not contain dots"]);
+        assert!(StatefulSet.check_name("a-b", false).is_empty());
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &StatefulSet,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}},"status":{"readyReplicas":1}}"#,
+            r#"["x","1/2","0s","c","i"]"#,
+        );
     }
 }

@@ -61,3 +61,51 @@ fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     validate::template(&mut errors, pod_template, &Path::new("template"), template::options(old, TEMPLATE));
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::created;
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}})
+    }
+
+    #[test]
+    fn the_template_is_filled() {
+        defaults(
+            &PodTemplate,
+            r#"{"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}"#,
+            r#"{"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}"#,
+        );
+    }
+
+    #[test]
+    fn the_template_is_checked() {
+        created(
+            &PodTemplate,
+            &base(),
+            &expect![[r#"
+                template.spec.containers[0].image = ""
+                  template.spec.containers[0].image: Required value
+                template.metadata.labels = {"a b":"c"}
+                  template.labels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                template.spec.nodeSelector = {"beta.kubernetes.io/os":"x"}
+                    template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead
+            "#]],
+        );
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &PodTemplate,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}"#,
+            r#"["x","c","i","a=b"]"#,
+        );
+    }
+}

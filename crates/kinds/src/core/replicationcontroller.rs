@@ -129,3 +129,73 @@ pub(crate) fn status(errors: &mut ErrorList, object: &Value) {
     template::not_greater(errors, status, &path, &parts, ("replicas", "status.replicas"));
     template::not_greater(errors, status, &path, &["availableReplicas"], ("readyReplicas", "readyReplicas"));
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"selector": {"a": "b"}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn the_selector_is_the_templates_labels() {
+        defaults(
+            &ReplicationController,
+            r#"{"spec":{"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"{"metadata":{"labels":{"a":"b"}},"spec":{"selector":{"a":"b"},"replicas":1,"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#,
+        );
+    }
+
+    #[test]
+    fn selector_and_template_fit() {
+        created(
+            &ReplicationController,
+            &base(),
+            &expect![[r#"
+                replicas = -1
+                  spec.replicas: Invalid value: -1: must be greater than or equal to 0
+                minReadySeconds = -1
+                  spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0
+                selector = {"a":"c"}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                selector = {"a b":"c"}
+                  spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`
+                spec.template.spec.restartPolicy = "Never"
+                  spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+                spec.template = null
+                  spec.template: Required value
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_add_up() {
+        updated(
+            &ReplicationController,
+            &base(),
+            "status",
+            &expect![[r#"
+                status = {"replicas":1,"readyReplicas":2,"availableReplicas":3,"fullyLabeledReplicas":2}
+                  status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas
+                  status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas
+            "#]],
+        );
+    }
+
+    #[test]
+    fn cells_count_pods() {
+        cells(
+            &ReplicationController,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"replicas":3,"selector":{"a":"b"},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}},"status":{"replicas":2,"readyReplicas":1}}"#,
+            r#"["x",3,2,1,"0s","c","i","a=b"]"#,
+        );
+    }
+}

@@ -158,3 +158,84 @@ fn check_schedule(errors: &mut ErrorList, spec: &Value, old: Option<&Value>, pat
         errors.push(Error::invalid(&path, text, why));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::checks::tests::{cells, defaults};
+    use crate::core::pod::tests::{created, updated};
+
+    fn base() -> Json {
+        json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}})
+    }
+
+    #[test]
+    fn runs_may_overlap_and_four_are_kept() {
+        defaults(
+            &CronJob,
+            r#"{"spec":{"schedule":"@daily","jobTemplate":{"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}}}"#,
+            r#"{"spec":{"schedule":"@daily","concurrencyPolicy":"Allow","suspend":false,"successfulJobsHistoryLimit":3,"failedJobsHistoryLimit":1,"jobTemplate":{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"i","imagePullPolicy":"Always","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Never","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}}}"#,
+        );
+    }
+
+    #[test]
+    fn cron_jobs_are_checked() {
+        created(
+            &CronJob,
+            &base(),
+            &expect![[r#"
+                schedule = ""
+                  spec.schedule: Required value
+                schedule = "x"
+                  spec.schedule: Invalid value: "x": expected exactly 5 fields, found 1: [x]
+                schedule = "TZ=UTC * * * * *"
+                  spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead
+                timeZone = "Mars/Olympus"
+                  spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone Mars/Olympus
+                concurrencyPolicy = "X"
+                  spec.concurrencyPolicy: Unsupported value: "X": supported values: "Allow", "Forbid", "Replace"
+                startingDeadlineSeconds = -1 ; successfulJobsHistoryLimit = -1 ; failedJobsHistoryLimit = -1
+                  spec.startingDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0
+                  spec.successfulJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0
+                  spec.failedJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0
+                jobTemplate.spec.selector = {"matchLabels":{"a":"b"}} ; jobTemplate.spec.manualSelector = true
+                  spec.jobTemplate.spec.selector: Invalid value: {"matchLabels":{"a":"b"}}: `selector` will be auto-generated
+                  spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: "nil", "false"
+                jobTemplate.spec.template.spec.restartPolicy = "Always"
+                  spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"
+                jobTemplate.spec.completions = -1
+                  spec.jobTemplate.spec.completions: Invalid value: -1: must be greater than or equal to 0
+                jobTemplate.spec.template.spec.nodeSelector = {"beta.kubernetes.io/os":"x"}
+                    spec.jobTemplate.spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead
+                metadata.name = "a1234567890123456789012345678901234567890123456789012"
+                  metadata.name: Invalid value: "a1234567890123456789012345678901234567890123456789012": must be no more than 52 characters
+            "#]],
+        );
+    }
+
+    #[test]
+    fn old_schedules_may_name_zones() {
+        updated(
+            &CronJob,
+            &crate::core::pod::tests::changed(&base(), r#"schedule = "TZ=UTC * * * * *""#),
+            "",
+            &expect![[r#"
+                schedule = "TZ=UTC 1 * * * *"
+                schedule = "TZ=UTC 1 * * * *" ; timeZone = "UTC"
+                  spec.schedule: Invalid value: "TZ=UTC 1 * * * *": cannot use both timeZone field and TZ or CRON_TZ in schedule
+            "#]],
+        );
+    }
+
+    #[test]
+    fn cells_show_the_schedule() {
+        cells(
+            &CronJob,
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},"spec":{"schedule":"@daily","suspend":true,"jobTemplate":{"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}},"status":{"active":[{"name":"a"}],"lastScheduleTime":"1969-12-31T23:59:00Z"}}"#,
+            r#"["x","@daily","<none>","True",1,"60s","0s","c","i","<none>"]"#,
+        );
+    }
+}

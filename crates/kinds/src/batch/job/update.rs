@@ -60,7 +60,7 @@ fn template(errors: &mut ErrorList, new: &Value, old: &Value) {
     let (mut path, mut ty) = ("spec.template", "io.k8s.api.core.v1.PodTemplateSpec");
     let (Some(mut new), Some(mut old)) = (new.at(TEMPLATE).cloned(), old.at(TEMPLATE).cloned()) else { return };
     if is_suspended && is_idle {
-        let was_free_of_affinity = !old.at(&["spec", "affinity"]).is_some_and(|affinity| !affinity.is_null());
+        let was_free_of_affinity = old.at(&["spec", "affinity"]).is_none();
         // Where the pods run.
         take(&mut old, &new, &["spec", "affinity", "nodeAffinity"]);
         let is_free_of_affinity = new.at(&["spec", "affinity"]).is_none();

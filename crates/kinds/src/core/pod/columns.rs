@@ -173,3 +173,122 @@ fn readiness_gates(spec: &Value, status: &Value) -> SmolStr {
     };
     format_smolstr!("{}/{}", gates.iter().filter(is_true).count(), gates.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::tests::json;
+
+    use super::*;
+
+    /// READY, STATUS and RESTARTS of a pod with containers `c` and `d` at 1000 seconds.
+    fn summary(spec: &str, status: &str) -> String {
+        let spec = format!("{spec},\"containers\":[{{\"name\":\"c\"}},{{\"name\":\"d\"}}]");
+        let pod = json(&format!("{{\"metadata\":{{\"name\":\"x\"}},\"spec\":{{{spec}}},\"status\":{{{status}}}}}"));
+        let cells = cells(&pod, 1000);
+        cells[1..4].iter().map(|cell| cell.as_str().unwrap_or_default()).collect::<Vec<_>>().join(" | ")
+    }
+
+    const RUNNING: &str = r#""state":{"running":{}}"#;
+    const NONE: &str = r#""nodeName":"n""#;
+    const INIT: &str = r#""initContainers":[{"name":"i"},{"name":"s","restartPolicy":"Always"}]"#;
+
+    #[test]
+    fn the_status_tells_what_is_amiss() {
+        let ready = r#""conditions":[{"type":"Ready","status":"True"}]"#;
+        let running = |name: &str| format!("{{\"name\":\"{name}\",\"ready\":true,{RUNNING}}}");
+        for (spec, status, expect) in [
+            (NONE, r#""phase":"Pending""#.to_owned(), "0/2 | Pending | 0"),
+            (NONE, r#""phase":"Failed","reason":"Evicted""#.to_owned(), "0/2 | Evicted | 0"),
+            (
+                NONE,
+                format!(r#""phase":"Running",{ready},"containerStatuses":[{},{}]"#, running("c"), running("d")),
+                "2/2 | Running | 0",
+            ),
+            (
+                NONE,
+                format!(
+                    r#""phase":"Running","containerStatuses":[{},{{"name":"d","restartCount":5,
+                        "state":{{"waiting":{{"reason":"CrashLoopBackOff"}}}},
+                        "lastState":{{"terminated":{{"exitCode":1,"finishedAt":"1970-01-01T00:11:40Z"}}}}}}]"#,
+                    running("c")
+                ),
+                "1/2 | CrashLoopBackOff | 5 (5m ago)",
+            ),
+            (
+                NONE,
+                format!(
+                    r#""phase":"Running","containerStatuses":[{},
+                        {{"name":"d","state":{{"terminated":{{"exitCode":0,"reason":"Completed"}}}}}}]"#,
+                    running("c")
+                ),
+                "1/2 | NotReady | 0",
+            ),
+            (
+                NONE,
+                r#""phase":"Failed","containerStatuses":[{"name":"c","state":{"terminated":{"exitCode":137,"signal":9}}}]"#
+                    .to_owned(),
+                "0/2 | Signal:9 | 0",
+            ),
+            (
+                INIT,
+                r#""phase":"Pending","initContainerStatuses":[{"name":"i","state":{"running":{}}}]"#.to_owned(),
+                "0/3 | Init:0/2 | 0",
+            ),
+            (
+                INIT,
+                r#""phase":"Pending","initContainerStatuses":[{"name":"i","restartCount":3,
+                    "state":{"waiting":{"reason":"CrashLoopBackOff"}}}]"#
+                    .to_owned(),
+                "0/3 | Init:CrashLoopBackOff | 3",
+            ),
+            (
+                INIT,
+                r#""phase":"Pending","initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":2}}}]"#
+                    .to_owned(),
+                "0/3 | Init:ExitCode:2 | 0",
+            ),
+        ] {
+            assert_eq!(summary(spec, &status), expect, "{spec} {status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_goes_says_so() {
+        for (reason, expect) in [("", "Terminating"), ("NodeLost", "Unknown")] {
+            let pod = json(&format!(
+                r#"{{"metadata":{{"name":"x","deletionTimestamp":"1970-01-01T00:00:00Z"}},
+                    "status":{{"phase":"Running","reason":"{reason}"}}}}"#
+            ));
+            assert_eq!(cells(&pod, 0)[2].as_str(), Some(expect));
+        }
+    }
+
+    #[test]
+    fn wide_cells_show_where_it_runs() {
+        let pod = json(
+            r#"{"metadata":{"name":"x","creationTimestamp":"1970-01-01T00:00:00Z"},
+                "spec":{"nodeName":"n","readinessGates":[{"conditionType":"a"},{"conditionType":"b"}]},
+                "status":{"phase":"Running","podIPs":[{"ip":"1.2.3.4"}],"conditions":[{"type":"a","status":"True"}]}}"#,
+        );
+        assert_eq!(
+            Value::List(cells(&pod, 100)),
+            json(r#"["x","0/0","Running","0","100s","1.2.3.4","n","<none>","1/2"]"#)
+        );
+    }
+
+    #[test]
+    fn finished_pods_are_marked() {
+        for (phase, expect) in [
+            ("Running", "[]"),
+            (
+                "Succeeded",
+                r#"[{"type":"Completed","status":"True","reason":"Succeeded",
+                    "message":"The pod has completed successfully."}]"#,
+            ),
+            ("Failed", r#"[{"type":"Completed","status":"True","reason":"Failed","message":"The pod failed."}]"#),
+        ] {
+            let pod = json(&format!(r#"{{"status":{{"phase":"{phase}"}}}}"#));
+            assert_eq!(Value::List(row_conditions(&pod)), json(expect));
+        }
+    }
+}

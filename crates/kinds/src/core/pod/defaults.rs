@@ -265,3 +265,41 @@ fn resource_list(list: &mut Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::tests::defaults;
+    use crate::core::pod::Pod;
+
+    #[test]
+    fn what_is_left_open_is_filled() {
+        defaults(
+            &Pod,
+            r#"{"spec":{"containers":[{"name":"c","image":"i:1","ports":[{"containerPort":80}],
+                "livenessProbe":{"httpGet":{"port":80}},
+                "env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}],
+                "resources":{"limits":{"cpu":"1"}}}],
+                "initContainers":[{"name":"d","image":"j"}],
+                "hostNetwork":true,"serviceAccountName":"s","terminationGracePeriodSeconds":-5,
+                "volumes":[{"name":"v","secret":{"secretName":"s"}},{"name":"w"},
+                    {"name":"p","projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}}]},
+                "status":{"podIP":"1.2.3.4"}}"#,
+            r#"{"spec":{"containers":[{"name":"c","image":"i:1","imagePullPolicy":"IfNotPresent",
+                "ports":[{"containerPort":80,"hostPort":80,"protocol":"TCP"}],
+                "livenessProbe":{"httpGet":{"port":80,"path":"/","scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":10,
+                    "successThreshold":1,"failureThreshold":3},
+                "env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name","apiVersion":"v1"}}}],
+                "resources":{"limits":{"cpu":"1"},"requests":{"cpu":"1"}},
+                "terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],
+                "initContainers":[{"name":"d","image":"j","imagePullPolicy":"Always",
+                    "terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],
+                "hostNetwork":true,"serviceAccountName":"s","serviceAccount":"s","terminationGracePeriodSeconds":1,
+                "volumes":[{"name":"v","secret":{"secretName":"s","defaultMode":420}},{"name":"w","emptyDir":{}},
+                    {"name":"p","projected":{"defaultMode":420,
+                        "sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":3600}}]}}],
+                "dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler",
+                "securityContext":{},"enableServiceLinks":true},
+                "status":{"podIP":"1.2.3.4","podIPs":[{"ip":"1.2.3.4"}]}}"#,
+        );
+    }
+}

@@ -12,6 +12,8 @@ pub(crate) mod look;
 mod prepare;
 pub(crate) mod resources;
 pub(crate) mod template;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod validate;
 pub(crate) mod warnings;
 
@@ -139,5 +141,42 @@ impl Kind for Pod {
         let period = requested.or(object.int_at(&["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
         // A negative period is a mistake of old: one second.
         Some(if period < 0 { 1 } else { period })
+    }
+}
+
+#[cfg(test)]
+mod own_tests {
+    use super::*;
+    use crate::checks::tests::json;
+
+    #[test]
+    fn pods_get_time_to_end_only_where_they_run() {
+        for (pod, requested, expect) in [
+            (r#"{"spec":{"terminationGracePeriodSeconds":30}}"#, Some(5), 0),
+            (r#"{"spec":{"nodeName":"n","terminationGracePeriodSeconds":30}}"#, None, 30),
+            (r#"{"spec":{"nodeName":"n","terminationGracePeriodSeconds":30}}"#, Some(5), 5),
+            (r#"{"spec":{"nodeName":"n","terminationGracePeriodSeconds":30}}"#, Some(-5), 1),
+            (r#"{"spec":{"nodeName":"n"},"status":{"phase":"Failed"}}"#, Some(5), 0),
+        ] {
+            assert_eq!(Pod.grace_period_seconds(&json(pod), requested), Some(expect), "{pod}");
+        }
+    }
+
+    #[test]
+    fn fields_can_be_selected() {
+        let pod = json(
+            r#"{"spec":{"nodeName":"n","restartPolicy":"Always"},
+                "status":{"phase":"Running","podIPs":[{"ip":"1.2.3.4"}]}}"#,
+        );
+        for (label, expect) in [
+            ("spec.nodeName", "n"),
+            ("spec.restartPolicy", "Always"),
+            ("spec.hostNetwork", "false"),
+            ("spec.schedulerName", ""),
+            ("status.phase", "Running"),
+            ("status.podIP", "1.2.3.4"),
+        ] {
+            assert_eq!(Pod.selectable_field(&pod, label), expect, "{label}");
+        }
     }
 }

@@ -318,3 +318,110 @@ fn app_armor_from_annotations(pod: &mut Value) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Kind;
+    use crate::checks::tests::json;
+    use crate::core::pod::Pod;
+    use crate::core::pod::tests::{base, changed, tree};
+
+    use super::*;
+
+    fn created(line: &str) -> Value {
+        let mut pod = tree(&changed(&base(), line));
+        Pod.default(&mut pod);
+        Pod.prepare_create(&mut pod);
+        pod
+    }
+
+    #[test]
+    fn a_new_pod_is_pending_in_a_class() {
+        for (line, class) in [
+            ("", "BestEffort"),
+            (r#"containers[0].resources = {"requests":{"cpu":"1"}}"#, "Burstable"),
+            (r#"containers[0].resources = {"limits":{"cpu":"1","memory":"1"}}"#, "Guaranteed"),
+            (r#"containers[0].resources = {"limits":{"cpu":"1"}}"#, "Burstable"),
+            (r#"resources = {"limits":{"cpu":"1","memory":"1"}}"#, "Guaranteed"),
+        ] {
+            let mut status = Map::new();
+            status.insert("phase", "Pending");
+            status.insert("qosClass", class);
+            assert_eq!(created(line).get("status"), Some(&Value::Map(status)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_gated_pod_says_so_and_when() {
+        let mut pod = created(r#"schedulingGates = [{"name":"a"}] ; status = {"phase":"Running"}"#);
+        Pod.stamp(&mut pod, None, "2026-01-01T00:00:00Z");
+        assert_eq!(
+            pod.at(&["status", "conditions"]),
+            Some(&json(
+                r#"[{"type":"PodScheduled","status":"False","reason":"SchedulingGated",
+                    "message":"Scheduling is blocked due to non-empty scheduling gates",
+                    "lastTransitionTime":"2026-01-01T00:00:00Z"}]"#
+            ))
+        );
+    }
+
+    #[test]
+    fn labels_become_expressions_and_annotations_become_fields() {
+        let pod = created(
+            &[
+                r#"metadata = {"name":"x","labels":{"a":"1"},"annotations":{"container.apparmor.security.beta.kubernetes.io/c":"localhost/p"}}"#,
+                r#"topologySpreadConstraints = [{"maxSkew":1,"topologyKey":"z","whenUnsatisfiable":"DoNotSchedule","labelSelector":{},"matchLabelKeys":["a","b"]}]"#,
+            ]
+            .join(" ; "),
+        );
+        let [constraint] = pod.list_at(&["spec", "topologySpreadConstraints"]) else { panic!("one constraint") };
+        assert_eq!(
+            constraint.get("labelSelector"),
+            Some(&json(r#"{"matchExpressions":[{"key":"a","operator":"In","values":["1"]}]}"#))
+        );
+        assert_eq!(
+            pod.list_at(&["spec", "containers"])[0].at(&["securityContext", "appArmorProfile"]),
+            Some(&json(r#"{"type":"Localhost","localhostProfile":"p"}"#))
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_features_that_are_off_goes() {
+        let pod = created(
+            &[
+                r#"containers[0].lifecycle = {"stopSignal":"SIGTERM"}"#,
+                r#"volumes = [{"name":"v","projected":{"sources":[{"clusterTrustBundle":{"path":"a","name":"n"}}]}}]"#,
+            ]
+            .join(" ; "),
+        );
+        assert_eq!(pod.list_at(&["spec", "containers"])[0].get("lifecycle"), None);
+        assert_eq!(pod.list_at(&["spec", "volumes"])[0].list_at(&["projected", "sources"]), [json("{}")]);
+    }
+
+    #[test]
+    fn binding_names_the_node_and_marks_the_pod_scheduled() {
+        let mut pod = created(r#"schedulingGates = [{"name":"a"}]"#);
+        let binding = json(r#"{"metadata":{"name":"x","labels":{"l":"1"}},"target":{"kind":"Node","name":"n"}}"#);
+        bind(&mut pod, &binding, "2026-01-01T00:00:00Z");
+        assert_eq!(pod.str_at(&["spec", "nodeName"]), "n");
+        assert_eq!(pod.str_at(&["metadata", "labels", "l"]), "1");
+        let conditions = pod.list_at(&["status", "conditions"]);
+        assert_eq!(conditions.len(), 1);
+        assert_eq!(conditions[0].text("status"), "True");
+        assert_eq!(conditions[0].text("lastTransitionTime"), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn conditions_without_a_generation_keep_theirs() {
+        let old = json(r#"{"status":{"qosClass":"Burstable","conditions":[{"type":"Ready","observedGeneration":3}]}}"#);
+        let mut new = json(r#"{"status":{"conditions":[{"type":"Ready"},{"type":"Other"}]}}"#);
+        Pod.prepare_status_update(&mut new, &old);
+        assert_eq!(
+            new,
+            json(
+                r#"{"status":{"qosClass":"Burstable",
+                    "conditions":[{"type":"Ready","observedGeneration":3},{"type":"Other"}]}}"#
+            )
+        );
+    }
+}

@@ -26,6 +26,9 @@ pub(crate) fn deprecated_label(key: &str) -> Option<&'static str> {
         "beta.kubernetes.io/instance-type" => {
             "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"
         }
+        "app.kubernetes.io/created-by" => "deprecated since v1.9",
+        "scheduler.alpha.kubernetes.io/preferAvoidPods" => "deprecated since v1.22; use Taints and Tolerations instead",
+        "node-role.kubernetes.io/master" => "use \"node-role.kubernetes.io/control-plane\" instead",
         _ => return None,
     })
 }
@@ -410,7 +413,7 @@ fn port_names(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>) {
         let list_path = path.child(list);
         let container_path = list_path.index(at);
         let ports_path = container_path.child("ports");
-        for (port_at, port) in container.items("ports").iter().enumerate().filter(|(_, port)| port.text("name") != "") {
+        for (port_at, port) in container.items("ports").iter().enumerate().filter(|(_, port)| port.has("name")) {
             let (name, shown) = (port.text("name"), ports_path.index(port_at).to_string());
             match known.get(name) {
                 Some(other) => warnings.push(format!(
@@ -441,5 +444,53 @@ fn affinity_selectors(warnings: &mut Vec<String>, spec: &Value, path: &Path<'_>)
                 warnings.push(null_selector(&preferred.index(at).child("podAffinityTerm.labelSelector")));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn what_is_hardly_meant_is_warned_of() {
+        pods(&expect![[r#"
+                metadata.name = "a.b"
+                    metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
+                nodeSelector = {"beta.kubernetes.io/arch":"x"}
+                    spec.nodeSelector[beta.kubernetes.io/arch]: deprecated since v1.14; use "kubernetes.io/arch" instead
+                affinity = {"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":5,"preference":{"matchExpressions":[{"key":"beta.kubernetes.io/os","operator":"Exists"}]}}]},"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"a"}]}}
+                    spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use "kubernetes.io/os" instead
+                    spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector: a null labelSelector results in matching no pod
+                topologySpreadConstraints = [{"maxSkew":1,"topologyKey":"failure-domain.beta.kubernetes.io/zone","whenUnsatisfiable":"DoNotSchedule"}]
+                    spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use "topology.kubernetes.io/zone" instead
+                    spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod
+                metadata.annotations = {"scheduler.alpha.kubernetes.io/critical-pod":"","container.seccomp.security.alpha.kubernetes.io/c":"unconfined","container.apparmor.security.beta.kubernetes.io/c":"unconfined"}
+                    metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead
+                    metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the "priorityClassName" field instead
+                    metadata.annotations[container.seccomp.security.alpha.kubernetes.io/c]: non-functional in v1.27+; use the "seccompProfile" field instead
+                volumes = [{"name":"a","secret":{"secretName":"s","items":[{"key":"k","path":"a/b"},{"key":"j","path":"a"}]}},{"name":"p","projected":{"sources":[{},{"secret":{"name":"s","items":[{"key":"k","path":"a/b"}]}},{"serviceAccountToken":{"path":"a/b/c"}}]}},{"name":"r","rbd":{"monitors":["a"],"image":"i"}}]
+                    spec.volumes[2].rbd: deprecated in v1.28, non-functional in v1.31+
+                    volume "a" (Secret "s"): overlapping paths: "a" with "a/b"
+                    volume "p" (Projected) has no sources provided
+                    volume "p" (Projected): overlapping paths: "a/b/c" (ServiceAccountToken) with "a/b" (Secret "s")
+                hostAliases = [{"ip":"1.2.3.4"},{"ip":"1.2.3.4"}] ; imagePullSecrets = [{"name":"a"},{"name":"a"},{"name":""}]
+                    spec.hostAliases[1].ip: duplicate ip "1.2.3.4"
+                    spec.imagePullSecrets[1].name: duplicate name "a"
+                    spec.imagePullSecrets[2].name: invalid empty name ""
+                containers[0].resources = {"requests":{"memory":"1.5"}} ; volumes = [{"name":"v","ephemeral":{"volumeClaimTemplate":{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"0.5"}}}}}}]
+                    spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests[storage]: fractional byte value "500m" is invalid, must be an integer
+                    spec.containers[0].resources.requests[memory]: fractional byte value "1500m" is invalid, must be an integer
+                containers[0].env = [{"name":"A","value":"1"},{"name":"A","value":"2"},{"name":"A","value":"$(A)3"}]
+                    spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply
+                containers[0].ports = [{"containerPort":80,"hostIP":"1.2.3.4"},{"containerPort":80}]
+                    spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:TCP HostIP:1.2.3.4}
+                    spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]
+                containers[0].ports = [{"containerPort":80,"hostPort":80},{"containerPort":80,"hostPort":80,"hostIP":"1.1.1.1"}]
+                    spec.containers[0].ports[1]: dangerously ambiguous port definition with spec.containers[0].ports[0]
+                containers[0].ports = [{"containerPort":1,"name":"a"}] ; containers[1] = {"name":"d","image":"i","ports":[{"containerPort":2,"name":"a"}]}
+                    spec.containers[1].ports[0]: duplicate port name "a" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]
+            "#]]);
     }
 }

@@ -178,3 +178,37 @@ pub(crate) fn app_armor_fields(errors: &mut ErrorList, pod: &Value, spec_path: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn annotations_of_old_are_checked() {
+        pods(&expect![[r#"
+                metadata.annotations = {"kubernetes.io/config.mirror":"x"}
+                  metadata.annotations[kubernetes.io/config.mirror]: Invalid value: "x": must set spec.nodeName if mirror pod annotation is set
+                metadata.annotations = {"controller.kubernetes.io/pod-deletion-cost":"+1"}
+                  metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "+1": must be a 32bit integer
+                metadata.annotations = {"controller.kubernetes.io/pod-deletion-cost":"-5"}
+                metadata.annotations = {"seccomp.security.alpha.kubernetes.io/pod":"x"}
+                  metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: "x": must be a valid seccomp profile
+                    metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the "seccompProfile" field instead
+                metadata.annotations = {"container.apparmor.security.beta.kubernetes.io/c":"bad"}
+                  metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Invalid value: "bad": invalid AppArmor profile name: "bad"
+                    metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead
+                metadata.annotations = {"container.apparmor.security.beta.kubernetes.io/zz":"runtime/default"}
+                  metadata.annotations[container.apparmor.security.beta.kubernetes.io/zz]: Invalid value: "zz": container not found
+                metadata.annotations = {"container.apparmor.security.beta.kubernetes.io/c":"unconfined"} ; containers[0].securityContext = {"appArmorProfile":{"type":"RuntimeDefault"}}
+                  spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match
+                metadata.annotations = {"seccomp.security.alpha.kubernetes.io/pod":"runtime/default"} ; securityContext = {"seccompProfile":{"type":"Unconfined"}}
+                  spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match
+                metadata.annotations = {"scheduler.alpha.kubernetes.io/tolerations":"x"}
+                  metadata.annotations: Invalid value: "scheduler.alpha.kubernetes.io/tolerations": invalid character 'x' looking for beginning of value
+                metadata.annotations = {"scheduler.alpha.kubernetes.io/tolerations":"[{\"key\":\"a b\"}]"}
+                  metadata.annotations.scheduler.alpha.kubernetes.io/tolerations[0].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+            "#]]);
+    }
+}

@@ -404,3 +404,135 @@ fn resize_policies(errors: &mut ErrorList, around: &Surroundings<'_>, policies: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn containers_have_names_and_images() {
+        pods(&expect![[r#"
+                containers = []
+                  spec.containers: Required value
+                containers[0].name = ""
+                  spec.containers[0].name: Required value
+                containers[0].name = "A_"
+                  spec.containers[0].name: Invalid value: "A_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                containers[0].image = ""
+                  spec.containers[0].image: Required value
+                containers[0].image = " i"
+                  spec.containers[0].image: Invalid value: " i": must not have leading or trailing whitespace
+                containers[0].imagePullPolicy = "X"
+                  spec.containers[0].imagePullPolicy: Unsupported value: "X": supported values: "Always", "IfNotPresent", "Never"
+                containers[1] = {"name":"c","image":"j"}
+                  spec.containers[1].name: Duplicate value: "c"
+                containers[0].terminationMessagePolicy = "X"
+                  spec.containers[0].terminationMessagePolicy: Unsupported value: "X": supported values: "File", "FallbackToLogsOnError"
+                initContainers = [{"name":"c","image":"i"}]
+                  spec.initContainers[0].name: Duplicate value: "c"
+                initContainers = [{"name":"a","image":"i"},{"name":"a","image":""}]
+                  spec.initContainers[1].image: Required value
+                  spec.initContainers[1].name: Duplicate value: "a"
+                ephemeralContainers = [{"name":"e","image":"i"}]
+                  spec.ephemeralContainers: Forbidden: cannot be set on create
+            "#]]);
+    }
+
+    #[test]
+    fn ports_are_numbers_with_names() {
+        pods(&expect![[r#"
+                containers[0].ports = [{"containerPort":0}]
+                  spec.containers[0].ports[0].containerPort: Required value
+                containers[0].ports = [{"containerPort":70000}]
+                  spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive
+                containers[0].ports = [{"containerPort":80,"hostPort":80000}]
+                  spec.containers[0].ports[0].hostPort: Invalid value: 80000: must be between 1 and 65535, inclusive
+                containers[0].ports = [{"containerPort":80,"protocol":"X"}]
+                  spec.containers[0].ports[0].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"
+                containers[0].ports = [{"containerPort":80,"name":"A--"}]
+                  spec.containers[0].ports[0].name: Invalid value: "A--": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
+                  spec.containers[0].ports[0].name: Invalid value: "A--": must contain at least one letter (a-z)
+                  spec.containers[0].ports[0].name: Invalid value: "A--": must not contain consecutive hyphens
+                  spec.containers[0].ports[0].name: Invalid value: "A--": must not begin or end with a hyphen
+                containers[0].ports = [{"containerPort":80,"name":"toolongnamefortheport"}]
+                  spec.containers[0].ports[0].name: Invalid value: "toolongnamefortheport": must be no more than 15 characters
+                containers[0].ports = [{"containerPort":80,"name":"a"},{"containerPort":81,"name":"a"}]
+                  spec.containers[0].ports[1].name: Duplicate value: "a"
+                    spec.containers[0].ports[1]: duplicate port name "a" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]
+                containers[0].ports = [{"containerPort":80,"hostPort":80},{"containerPort":81,"hostPort":80}]
+                  spec.containers[0].ports[1].hostPort: Duplicate value: "TCP//80"
+                containers[0].ports = [{"containerPort":80,"hostPort":80,"hostIP":"1.2.3"}]
+                hostNetwork = true ; containers[0].ports = [{"containerPort":80,"hostPort":81}]
+                  spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true
+                hostNetwork = true ; containers[0].ports = [{"containerPort":80}]
+            "#]]);
+    }
+
+    #[test]
+    fn init_containers_run_once_or_stay() {
+        pods(&expect![[r#"
+                containers[0].restartPolicy = "Always"
+                containers[0].restartPolicy = "X"
+                  spec.containers[0].restartPolicy: Unsupported value: "X": supported values: "Always", "Never", "OnFailure"
+                containers[0].restartPolicyRules = [{"action":"Restart"}]
+                  spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used
+                  spec.containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified
+                containers[0].restartPolicy = "Never" ; containers[0].restartPolicyRules = [{"action":"X","exitCodes":{"operator":"X","values":[]}}]
+                  spec.containers[0].restartPolicyRules[0].action: Unsupported value: "X": supported values: "Restart", "RestartAllContainers"
+                  spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: "X": supported values: "In", "NotIn"
+                initContainers = [{"name":"i","image":"i","restartPolicy":"Always"}]
+                initContainers = [{"name":"i","image":"i","restartPolicy":"X"}]
+                  spec.initContainers[0].restartPolicy: Unsupported value: "X": supported values: "Always", "Never", "OnFailure"
+                initContainers = [{"name":"i","image":"i","livenessProbe":{"exec":{"command":["a"]}},"lifecycle":{"preStop":{"exec":{"command":["a"]}}}}]
+                  spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always
+                  spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always
+                initContainers = [{"name":"i","image":"i","restartPolicy":"Always","livenessProbe":{"exec":{"command":["a"]}}}]
+                containers[0].resizePolicy = [{"resourceName":"cpu","restartPolicy":"X"}]
+                  spec.containers[0].resizePolicy: Unsupported value: "X": supported values: "NotRequired", "RestartContainer"
+                containers[0].resizePolicy = [{"resourceName":"foo","restartPolicy":"NotRequired"}]
+                  spec.containers[0].resizePolicy: Unsupported value: "foo": supported values: "cpu", "memory"
+                containers[0].resizePolicy = [{"resourceName":"cpu","restartPolicy":"NotRequired"},{"resourceName":"cpu","restartPolicy":"NotRequired"}]
+                  spec.containers[0].resizePolicy[1]: Duplicate value: "cpu"
+                restartPolicy = "Never" ; containers[0].resizePolicy = [{"resourceName":"memory","restartPolicy":"RestartContainer"}]
+                  spec.containers[0].resizePolicy: Invalid value: "RestartContainer": must be 'NotRequired' when pod `restartPolicy` is 'Never'
+            "#]]);
+    }
+
+    #[test]
+    fn mounts_are_of_volumes() {
+        pods(&expect![[r#"
+                containers[0].volumeMounts = [{"name":"","mountPath":""}]
+                  spec.containers[0].volumeMounts[0].name: Required value
+                  spec.containers[0].volumeMounts[0].name: Not found: ""
+                  spec.containers[0].volumeMounts[0].mountPath: Required value
+                containers[0].volumeMounts = [{"name":"z","mountPath":"/a"}]
+                  spec.containers[0].volumeMounts[0].name: Not found: "z"
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a"},{"name":"v","mountPath":"/a"}]
+                  spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a","subPath":"../x"}]
+                  spec.containers[0].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a","subPathExpr":"$(X)","subPath":"a"}]
+                  spec.containers[0].volumeMounts[0].subPathExpr: Invalid value: "$(X)": subPathExpr and subPath are mutually exclusive
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a","mountPropagation":"Bidirectional"}]
+                  spec.containers[0].volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a","recursiveReadOnly":"Enabled"}]
+                  spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true
+                volumes = [{"name":"v","image":{"reference":"x"}}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a","subPathExpr":"x"}]
+                containers[0].volumeDevices = [{"name":"","devicePath":""}]
+                  spec.containers[0].volumeDevices[0].name: Required value
+                  spec.containers[0].volumeDevices[0].name: Not found: ""
+                  spec.containers[0].volumeDevices[0].devicePath: Required value
+                volumes = [{"name":"v","emptyDir":{}}] ; containers[0].volumeDevices = [{"name":"v","devicePath":"/a"}]
+                  spec.containers[0].volumeDevices[0].name: Invalid value: "v": can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode
+                volumes = [{"name":"v","persistentVolumeClaim":{"claimName":"c"}}] ; containers[0].volumeDevices = [{"name":"v","devicePath":"/a/../b"}]
+                  spec.containers[0].volumeDevices[0].devicePath: Invalid value: "/a/../b": can not contain backsteps ('..')
+                volumes = [{"name":"v","persistentVolumeClaim":{"claimName":"c"}}] ; containers[0].volumeDevices = [{"name":"v","devicePath":"/a"}] ; containers[0].volumeMounts = [{"name":"v","mountPath":"/a"}]
+                  spec.containers[0].volumeMounts[0].name: Invalid value: "v": must not already exist in volumeDevices
+                  spec.containers[0].volumeMounts[0].mountPath: Invalid value: "/a": must not already exist as a path in volumeDevices
+                  spec.containers[0].volumeDevices[0].name: Invalid value: "v": must not already exist in volumeMounts
+                  spec.containers[0].volumeDevices[0].devicePath: Invalid value: "/a": must not already exist as a path in volumeMounts
+            "#]]);
+    }
+}

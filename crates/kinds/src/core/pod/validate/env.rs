@@ -249,3 +249,58 @@ pub(super) fn sources(errors: &mut ErrorList, sources: &[Value], path: &Path<'_>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn variables_have_names_and_one_source() {
+        pods(&expect![[r#"
+                containers[0].env = [{"name":""}]
+                  spec.containers[0].env[0].name: Required value
+                containers[0].env = [{"name":"a=b","value":"x"}]
+                  spec.containers[0].env[0].name: Invalid value: "a=b": a valid environment variable name must consist only of printable ASCII characters other than '='
+                containers[0].env = [{"name":"A","valueFrom":{}}]
+                  spec.containers[0].env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`
+                containers[0].env = [{"name":"A","value":"x","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}]
+                  spec.containers[0].env[0].valueFrom: Invalid value: "": may not be specified when `value` is not empty
+                containers[0].env = [{"name":"A","valueFrom":{"fieldRef":{"fieldPath":""}}}]
+                  spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Required value
+                containers[0].env = [{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"spec.foo"}}}]
+                  spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: "spec.foo": error converting fieldPath: field label not supported: spec.foo
+                containers[0].env = [{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels"}}}]
+                  spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: "metadata.labels": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"
+                containers[0].env = [{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['a b']"}}}]
+                  spec.containers[0].env[0].valueFrom.fieldRef: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                containers[0].env = [{"name":"A","valueFrom":{"resourceFieldRef":{"resource":""}}}]
+                  spec.containers[0].env[0].valueFrom.resourceFieldRef.resource: Required value
+                containers[0].env = [{"name":"A","valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"2"}}}]
+                  spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: Invalid value: "limits.cpu": only divisor's values 1m and 1 are supported with the cpu resource
+                containers[0].env = [{"name":"A","valueFrom":{"resourceFieldRef":{"resource":"limits.foo"}}}]
+                  spec.containers[0].env[0].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.foo": supported values: "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"
+                containers[0].env = [{"name":"A","valueFrom":{"configMapKeyRef":{"name":"","key":""}}}]
+                  spec.containers[0].env[0].valueFrom.configMapKeyRef.name: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                  spec.containers[0].env[0].valueFrom.configMapKeyRef.key: Required value
+                containers[0].env = [{"name":"A","valueFrom":{"secretKeyRef":{"name":"a","key":"a/b"}}}]
+                  spec.containers[0].env[0].valueFrom.secretKeyRef.key: Invalid value: "a/b": a valid config key must consist of alphanumeric characters, '-', '_' or '.'
+                containers[0].env = [{"name":"A","valueFrom":{"fileKeyRef":{"volumeName":"","path":"","key":""}}}]
+                  spec.containers[0].env[0].valueFrom.fileKeyRef.key: Required value
+                  spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Required value
+                  spec.containers[0].env[0].valueFrom.fileKeyRef.path: Required value
+                  spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Not found: ""
+                volumes = [{"name":"v","configMap":{"name":"a"}}] ; containers[0].env = [{"name":"A","valueFrom":{"fileKeyRef":{"volumeName":"v","path":"p","key":"K"}}}]
+                  spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Invalid value: "v": referenced volume must be of type emptyDir
+                containers[0].envFrom = [{}]
+                  spec.containers[0].envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`
+                containers[0].envFrom = [{"configMapRef":{}}]
+                  spec.containers[0].envFrom[0].configMapRef.name: Required value
+                containers[0].envFrom = [{"secretRef":{"name":"a"},"configMapRef":{"name":"a"}}]
+                  spec.containers[0].envFrom: Invalid value: "": may not have more than one field specified at a time
+                containers[0].envFrom = [{"prefix":"a=b","secretRef":{"name":"a"}}]
+                  spec.containers[0].envFrom[0].prefix: Invalid value: "a=b": a valid environment variable name must consist only of printable ASCII characters other than '='
+            "#]]);
+    }
+}

@@ -105,3 +105,47 @@ fn sleep(errors: &mut ErrorList, seconds: i64, grace_period: Option<i64>, path: 
         errors.push(Error::invalid(path, seconds, why));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn probes_and_hooks_do_one_thing() {
+        pods(&expect![[r#"
+                containers[0].livenessProbe = {}
+                  spec.containers[0].livenessProbe: Required value: must specify a handler type
+                containers[0].livenessProbe = {"httpGet":{"port":80,"path":"x","scheme":"X"}}
+                  spec.containers[0].livenessProbe.httpGet.scheme: Unsupported value: "X": supported values: "HTTP", "HTTPS"
+                containers[0].livenessProbe = {"httpGet":{"port":"A_"}}
+                  spec.containers[0].livenessProbe.httpGet.port: Invalid value: "A_": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
+                  spec.containers[0].livenessProbe.httpGet.port: Invalid value: "A_": must contain at least one letter (a-z)
+                containers[0].livenessProbe = {"httpGet":{"port":80,"httpHeaders":[{"name":"a b","value":""}]}}
+                  spec.containers[0].livenessProbe.httpGet.httpHeaders: Invalid value: "a b": a valid HTTP header must consist of alphanumeric characters or '-'
+                containers[0].livenessProbe = {"exec":{}}
+                  spec.containers[0].livenessProbe.exec.command: Required value
+                containers[0].livenessProbe = {"tcpSocket":{"port":80},"exec":{"command":["a"]}}
+                  spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type
+                containers[0].livenessProbe = {"grpc":{"port":0}}
+                  spec.containers[0].livenessProbe.grpc.port: Invalid value: 0: must be between 1 and 65535, inclusive
+                containers[0].livenessProbe = {"exec":{"command":["a"]},"successThreshold":2,"terminationGracePeriodSeconds":0}
+                  spec.containers[0].livenessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0
+                  spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1
+                containers[0].readinessProbe = {"exec":{"command":["a"]},"terminationGracePeriodSeconds":5}
+                  spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 5: must not be set for readinessProbes
+                containers[0].startupProbe = {"exec":{"command":["a"]},"initialDelaySeconds":-1,"timeoutSeconds":-1,"periodSeconds":-1,"failureThreshold":-1}
+                  spec.containers[0].startupProbe.initialDelaySeconds: Invalid value: -1: must be greater than or equal to 0
+                  spec.containers[0].startupProbe.timeoutSeconds: Invalid value: -1: must be greater than or equal to 0
+                  spec.containers[0].startupProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0
+                  spec.containers[0].startupProbe.failureThreshold: Invalid value: -1: must be greater than or equal to 0
+                containers[0].lifecycle = {"postStart":{}}
+                  spec.containers[0].lifecycle.postStart: Required value: must specify a handler type
+                containers[0].lifecycle = {"preStop":{"sleep":{"seconds":31}}}
+                  spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)
+                containers[0].lifecycle = {"postStart":{"exec":{"command":["a"]},"httpGet":{"port":80}}}
+                  spec.containers[0].lifecycle.postStart.httpGet: Forbidden: may not specify more than 1 handler type
+            "#]]);
+    }
+}

@@ -482,3 +482,55 @@ fn is_divisible(name: &str, value: &Value) -> bool {
     let Some(size) = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok()) else { return false };
     size.sign() > 0 && size.is_whole() && resources::quantity(value).value() % size.value() == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn the_rest_of_the_spec_is_checked() {
+        pods(&expect![[r#"
+                restartPolicy = "X"
+                  spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never"
+                dnsPolicy = "X"
+                  spec.dnsPolicy: Unsupported value: "X": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"
+                dnsPolicy = "None"
+                  spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None
+                dnsPolicy = "None" ; dnsConfig = {}
+                  spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None
+                dnsConfig = {"nameservers":["1","1.1.1.1","2.2.2.2","3.3.3.3"],"searches":["A b",".","a."],"options":[{"name":""}]}
+                  spec.dnsConfig.nameservers: Invalid value: ["1","1.1.1.1","2.2.2.2","3.3.3.3"]: must not have more than 3 nameservers
+                  spec.dnsConfig.nameservers[0]: Invalid value: "1": must be a valid IP address,
+                  spec.dnsConfig.searches[0]: Invalid value: "A b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character
+                  spec.dnsConfig.options[0]: Required value: must not be empty
+                hostname = "A_" ; subdomain = "a.b"
+                  spec.hostname: Invalid value: "A_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                  spec.subdomain: Invalid value: "a.b": must not contain dots
+                hostnameOverride = "a" ; setHostnameAsFQDN = true ; hostNetwork = true
+                  spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true
+                  spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true
+                hostAliases = [{"ip":"1.2.3"},{"ip":"01.2.3.4","hostnames":["A_"]}]
+                  spec.hostAliases[0].ip: Invalid value: "1.2.3": must be a valid IP address,
+                  spec.hostAliases[1].ip: Invalid value: "01.2.3.4": must not have leading 0s
+                  spec.hostAliases[1].hostnames[0]: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                    spec.hostAliases[1].ip: non-standard IP address "01.2.3.4" is invalid: use "1.2.3.4"
+                activeDeadlineSeconds = 0
+                  spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive
+                terminationGracePeriodSeconds = -5
+                readinessGates = [{"conditionType":"a b"}]
+                  spec.readinessGates[0].conditionType: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                priorityClassName = "A_"
+                  spec.priorityClassName: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                runtimeClassName = ""
+                  spec.runtimeClassName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                preemptionPolicy = "X"
+                  spec.preemptionPolicy: Unsupported value: "X": supported values: "PreemptLowerPriority", "Never"
+                nodeName = "A_"
+                  spec.nodeName: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                serviceAccountName = "A_"
+                  spec.serviceAccountName: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+            "#]]);
+    }
+}

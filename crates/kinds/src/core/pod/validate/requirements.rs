@@ -243,3 +243,63 @@ pub(super) fn pod_level(errors: &mut ErrorList, around: &Surroundings<'_>, path:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn requests_stay_below_limits() {
+        pods(&expect![[r#"
+                containers[0].resources = {"requests":{"cpu":"2"},"limits":{"cpu":"1"}}
+                  spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
+                containers[0].resources = {"limits":{"cpu":"-1"}}
+                  spec.containers[0].resources.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0
+                  spec.containers[0].resources.requests[cpu]: Invalid value: "-1": must be greater than or equal to 0
+                containers[0].resources = {"limits":{"memory":"1.5"}}
+                    spec.containers[0].resources.limits[memory]: fractional byte value "1500m" is invalid, must be an integer
+                    spec.containers[0].resources.requests[memory]: fractional byte value "1500m" is invalid, must be an integer
+                containers[0].resources = {"limits":{"foo":"1"}}
+                  spec.containers[0].resources.limits[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
+                  spec.containers[0].resources.limits[foo]: Invalid value: "foo": must be a standard resource for containers
+                  spec.containers[0].resources.requests[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
+                  spec.containers[0].resources.requests[foo]: Invalid value: "foo": must be a standard resource for containers
+                containers[0].resources = {"limits":{"example.com/gpu":"1.5"}}
+                  spec.containers[0].resources.limits[example.com/gpu]: Invalid value: "1500m": must be an integer
+                  spec.containers[0].resources.requests[example.com/gpu]: Invalid value: "1500m": must be an integer
+                containers[0].resources = {"requests":{"example.com/gpu":"1"}}
+                  spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources
+                containers[0].resources = {"limits":{"hugepages-2Mi":"2Mi"}}
+                  spec.containers[0].resources: Forbidden: HugePages require cpu or memory
+                containers[0].resources = {"limits":{"hugepages-2Mi":"3Mi","cpu":"1"}}
+                  spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi
+                  spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi
+                containers[0].resources = {"requests":{"hugepages-2Mi":"2Mi","cpu":"1"},"limits":{"hugepages-2Mi":"4Mi"}}
+                  spec.containers[0].resources.requests: Invalid value: "2Mi": must be equal to hugepages-2Mi limit of 4Mi
+                containers[0].resources = {"limits":{"kubernetes.io/foo":"1"}}
+                containers[0].resources = {"limits":{"a b":"1"}}
+                  spec.containers[0].resources.limits[a b]: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                  spec.containers[0].resources.limits[a b]: Invalid value: "a b": must be a standard resource for containers
+                  spec.containers[0].resources.requests[a b]: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                  spec.containers[0].resources.requests[a b]: Invalid value: "a b": must be a standard resource for containers
+                containers[0].resources = {"claims":[{"name":"a"}]}
+                  spec.containers[0].resources.claims[0]: Not found: "a": must be one of the names in pod.spec.resourceClaims which is empty
+                resourceClaims = [{"name":"a","resourceClaimName":"b","resourceClaimTemplateName":"c"}]
+                  spec.resourceClaims[0]: Invalid value: {"Name":"a","ResourceClaimName":"b","ResourceClaimTemplateName":"c"}: at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified
+                resourceClaims = [{"name":"A","resourceClaimName":"B"}]
+                  spec.resourceClaims[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                  spec.resourceClaims[0].resourceClaimName: Invalid value: "B": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                resources = {"limits":{"cpu":"1"},"requests":{"cpu":"2"}}
+                  spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
+                resources = {"limits":{"ephemeral-storage":"1G"}}
+                  spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"
+                resources = {"requests":{"cpu":"1"}} ; containers[0].resources = {"requests":{"cpu":"2"}}
+                  spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2
+                overhead = {"foo":"1"}
+                  spec.overhead.limits[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
+                  spec.overhead.limits[foo]: Invalid value: "foo": must be a standard resource for containers
+            "#]]);
+    }
+}

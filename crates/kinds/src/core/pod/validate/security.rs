@@ -344,3 +344,75 @@ pub(super) fn has_devices_in_user_namespace(spec: &Value) -> bool {
     spec.flag("hostUsers") == Some(false)
         && all_containers(spec).any(|(.., container)| !container.items("volumeDevices").is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn security_contexts_are_consistent() {
+        pods(&expect![[r#"
+                containers[0].securityContext = {"privileged":true,"allowPrivilegeEscalation":false}
+                  spec.containers[0].securityContext: Invalid value: {"Capabilities":null,"Privileged":true,"SELinuxOptions":null,"WindowsOptions":null,"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true
+                containers[0].securityContext = {"capabilities":{"add":["CAP_SYS_ADMIN"]},"allowPrivilegeEscalation":false}
+                  spec.containers[0].securityContext: Invalid value: {"Capabilities":{"Add":["CAP_SYS_ADMIN"],"Drop":null},"Privileged":null,"SELinuxOptions":null,"WindowsOptions":null,"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN
+                containers[0].securityContext = {"runAsUser":-1,"runAsGroup":3000000000}
+                  spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive
+                  spec.containers[0].securityContext.runAsGroup: Invalid value: 3000000000: must be between 0 and 2147483647, inclusive
+                containers[0].securityContext = {"procMount":"Unmasked"}
+                  spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`
+                hostUsers = false ; containers[0].securityContext = {"procMount":"Unmasked"}
+                containers[0].securityContext = {"seccompProfile":{"type":"Localhost"}}
+                  spec.containers[0].securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost
+                containers[0].securityContext = {"seccompProfile":{"type":"RuntimeDefault","localhostProfile":"a"}}
+                  spec.containers[0].securityContext.seccompProfile.localhostProfile: Invalid value: {"Type":"RuntimeDefault","LocalhostProfile":"a"}: can only be set when seccomp type is Localhost
+                containers[0].securityContext = {"appArmorProfile":{"type":"Localhost","localhostProfile":" a"}}
+                  spec.containers[0].securityContext.appArmorProfile.localhostProfile: Invalid value: " a": must not be padded with whitespace
+                containers[0].securityContext = {"windowsOptions":{"gmsaCredentialSpecName":"A B","runAsUserName":"","gmsaCredentialSpec":""}}
+                  spec.containers[0].securityContext.windowsOptions.gmsaCredentialSpecName: Invalid value: "A B": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                  spec.containers[0].securityContext.windowsOptions.gmsaCredentialSpec: Invalid value: "": gmsaCredentialSpec cannot be an empty string
+                  spec.containers[0].securityContext.windowsOptions.runAsUserName: Invalid value: "": runAsUserName cannot be an empty string
+                containers[0].securityContext = {"windowsOptions":{"hostProcess":true}}
+                  spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers
+                containers[0].securityContext = {"windowsOptions":{"runAsUserName":"a\\b\\c"}}
+                  spec.containers[0].securityContext.windowsOptions.runAsUserName: Invalid value: "a\\b\\c": runAsUserName cannot contain more than one backslash
+                securityContext = {"runAsUser":-1,"fsGroup":-1,"supplementalGroups":[-1,5]}
+                  spec.securityContext.fsGroup: Invalid value: -1: must be between 0 and 2147483647, inclusive
+                  spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive
+                  spec.securityContext.supplementalGroups[0]: Invalid value: -1: must be between 0 and 2147483647, inclusive
+                securityContext = {"fsGroupChangePolicy":"X","supplementalGroupsPolicy":"X","seLinuxChangePolicy":"X"}
+                  spec.securityContext.fsGroupChangePolicy: Unsupported value: "X": supported values: "Always", "OnRootMismatch"
+                  spec.securityContext.supplementalGroupsPolicy: Unsupported value: "X": supported values: "Merge", "Strict"
+                  spec.securityContext.seLinuxChangePolicy: Unsupported value: "X": supported values: "Recursive"
+                securityContext = {"sysctls":[{"name":"","value":""},{"name":"a..b","value":"1"}]}
+                  spec.securityContext.sysctls[0].name: Required value
+                  spec.securityContext.sysctls[1].name: Invalid value: "a..b": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$
+                hostNetwork = true ; securityContext = {"sysctls":[{"name":"net.ipv4.x","value":"1"}]}
+                  spec.securityContext.sysctls[0].name: Invalid value: "net.ipv4.x": may not be specified when 'hostNetwork' is true
+                hostPID = true ; shareProcessNamespace = true
+                  spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled
+                hostUsers = false ; hostNetwork = true
+                  spec.hostNetwork: Forbidden: when `hostUsers` is false
+                hostUsers = false ; hostPID = true
+                  spec.HostPID: Forbidden: when `hostUsers` is false
+            "#]]);
+    }
+
+    #[test]
+    fn systems_have_their_own_options() {
+        pods(&expect![[r#"
+                os = {"name":"x"}
+                  spec.os: Unsupported value: "x": supported values: "linux", "windows"
+                os = {}
+                  spec.os.name: Required value
+                os = {"name":"linux"} ; securityContext = {"windowsOptions":{"runAsUserName":"a"}}
+                  spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod
+                os = {"name":"windows"} ; hostPID = true ; securityContext = {"runAsUser":1} ; containers[0].securityContext = {"privileged":true}
+                  spec.hostPID: Forbidden: cannot be set for a windows pod
+                  spec.securityContext.runAsUser: Forbidden: cannot be set for a windows pod
+                  spec.containers[0].securityContext.privileged: Forbidden: cannot be set for a windows pod
+            "#]]);
+    }
+}

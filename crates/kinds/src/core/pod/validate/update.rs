@@ -734,3 +734,234 @@ fn allocated(errors: &mut ErrorList, resource: &Value, container: Option<&Value>
         seen.push(id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::{Value as Json, json};
+
+    use crate::core::pod::Pod;
+    use crate::core::pod::tests::{base, changed, updated};
+
+    /// A pod that runs.
+    fn running() -> Json {
+        changed(
+            &base(),
+            &[
+                r#"containers[0].resources = {"requests":{"cpu":"100m","memory":"64Mi"},"limits":{"cpu":"200m","memory":"128Mi"}}"#,
+                r#"containers[1] = {"name":"d","image":"j"}"#,
+                r#"initContainers = [{"name":"i","image":"i"},{"name":"s","image":"i","restartPolicy":"Always"}]"#,
+                r#"ephemeralContainers = [{"name":"e","image":"i"}]"#,
+                "activeDeadlineSeconds = 100",
+                r#"nodeName = "n""#,
+                r#"tolerations = [{"key":"a","operator":"Exists","effect":"NoExecute","tolerationSeconds":10}]"#,
+                r#"status = {"phase":"Running","qosClass":"Burstable","podIPs":[{"ip":"1.2.3.4"}]}"#,
+                r#"status.containerStatuses = [{"name":"c","state":{"terminated":{"exitCode":0}}}]"#,
+                r#"status.initContainerStatuses = [{"name":"i","state":{"terminated":{"exitCode":1}}}]"#,
+            ]
+            .join(" ; "),
+        )
+    }
+
+    /// A pod that may not be scheduled yet.
+    fn gated() -> Json {
+        let mut pod = base();
+        pod["spec"]["schedulingGates"] = json!([{"name": "a"}, {"name": "b"}]);
+        pod["spec"]["nodeSelector"] = json!({"x": "y"});
+        pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "k", "operator": "Exists"}]}],
+        }}});
+        pod
+    }
+
+    #[test]
+    fn little_of_a_pod_changes() {
+        updated(
+            &Pod,
+            &running(),
+            "",
+            &expect![[r#"
+                containers[0].image = "k"
+                containers[0].image = ""
+                  spec.containers[0].image: Required value
+                  spec.containers[0].image: Required value
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.containers[0].imagePullPolicy: - "Always" + "IfNotPresent"
+                initContainers[0].image = " z"
+                  spec.initContainers[0].image: Invalid value: " z": must not have leading or trailing whitespace
+                  spec.initContainers[0].image: Invalid value: " z": must not have leading or trailing whitespace
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.initContainers[0].imagePullPolicy: - "Always" + "IfNotPresent"
+                containers[0].name = "zz"
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.containers[0].name: - "c" + "zz"
+                containers[0].resources.requests.cpu = "50m"
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.containers[0].resources.requests.cpu: - "100m" + "50m"
+                containers[2] = {"name":"f","image":"x"}
+                  spec.containers: Forbidden: pod updates may not add or remove containers
+                activeDeadlineSeconds = 50
+                activeDeadlineSeconds = 150
+                  spec.activeDeadlineSeconds: Invalid value: 150: must be less than or equal to previous value
+                activeDeadlineSeconds = null
+                  spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value
+                terminationGracePeriodSeconds = 1
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.terminationGracePeriodSeconds: - 30 + 1
+                tolerations = []
+                  spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds
+                tolerations[0].tolerationSeconds = 20
+                tolerations[1] = {"key":"z","operator":"Exists"}
+                tolerations[1] = {"key":"z","operator":"X"}
+                  spec.tolerations[1].operator: Unsupported value: "X": supported values: "Equal", "Exists"
+                  spec.tolerations[1].operator: Unsupported value: "X": supported values: "Equal", "Exists"
+                nodeName = "m"
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.nodeName: - "n" + "m"
+                nodeSelector = {"a":"b"}
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.nodeSelector: - nil + {"a":"b"}
+                hostNetwork = true
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.hostNetwork: - nil + true
+                schedulingGates = [{"name":"x"}]
+                  spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'x'
+                metadata.annotations = {"kubernetes.io/config.mirror":"x","container.apparmor.security.beta.kubernetes.io/c":"unconfined"}
+                  metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not add AppArmor annotations
+                  metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation
+            "#]],
+        );
+    }
+
+    #[test]
+    fn gates_go_and_constraints_tighten() {
+        updated(
+            &Pod,
+            &gated(),
+            "",
+            &expect![[r#"
+                schedulingGates = []
+                schedulingGates = [{"name":"b"}]
+                schedulingGates[2] = {"name":"c"}
+                  spec.schedulingGates[2].name: Forbidden: only deletion is allowed, but found new scheduling gate 'c'
+                nodeSelector = {"x":"y","z":"w"}
+                nodeSelector = {"x":"q"}
+                  spec.nodeSelector: Invalid value: {"x":"q"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)
+                nodeSelector = {}
+                  spec.nodeSelector: Invalid value: {}: only additions to spec.nodeSelector are allowed (no mutations or deletions)
+                affinity = null
+                  spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: null: no additions/deletions to non-empty NodeSelectorTerms list are allowed
+                affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[1] = {"key":"z","operator":"Exists"}
+                affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key = "zz"
+                  spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]: Invalid value: {"MatchExpressions":[{"Key":"zz","Operator":"Exists","Values":null}],"MatchFields":null}: only additions are allowed (no mutations or deletions)
+                affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[1] = {"matchExpressions":[{"key":"z","operator":"Exists"}]}
+                  spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: [{"MatchExpressions":[{"Key":"k","Operator":"Exists","Values":null}],"MatchFields":null},{"MatchExpressions":[{"Key":"z","Operator":"Exists","Values":null}],"MatchFields":null}]: no additions/deletions to non-empty NodeSelectorTerms list are allowed
+                affinity.podAffinity = {}
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.affinity.podAffinity: - nil + {}
+                nodeName = "n"
+                  spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+                  spec.nodeName: - nil + "n"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn statuses_are_checked() {
+        updated(
+            &Pod,
+            &running(),
+            "status",
+            &expect![[r#"
+                status.podIPs[1] = {"ip":"1.2.3.5"}
+                  status.podIPs: Invalid value: [{"IP":"1.2.3.4"},{"IP":"1.2.3.5"}]: may specify no more than one IP for each IP family
+                status.podIPs[0].ip = "x"
+                  status.podIPs[0]: Invalid value: "x": must be a valid IP address,
+                status.hostIPs = [{"ip":"1.2.3.4"},{"ip":"y"}]
+                  status.hostIPs[0].ip: Invalid value: "1.2.3.4": must be equal to `hostIP`
+                  status.hostIPs[1]: Invalid value: "y": must be a valid IP address,
+                  status.hostIPs: Invalid value: [{"IP":"1.2.3.4"},{"IP":"y"}]: may specify no more than one IP for each IP family
+                status.nominatedNodeName = "A_"
+                  status.nominatedNodeName: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
+                  status.nominatedNodeName: Forbidden: may not be set on pods that are already bound to a node
+                status.containerStatuses[0].state = {"running":{}}
+                status.initContainerStatuses[0].state = {"running":{}}
+                status.containerStatuses[0].user = {"linux":{"uid":-1,"gid":0}}
+                  status.containerStatuses[0].user.linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive
+                status.conditions = [{"type":"a b","status":"True","observedGeneration":-1}]
+                  status.conditions[0].observedGeneration: Invalid value: -1: must be a non-negative integer
+                  status.conditions[0].Type: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character
+                status.resourceClaimStatuses = [{"name":"x","resourceClaimName":"y"}]
+                  status.resourceClaimStatuses[0].name: Invalid value: "x": must match the name of an entry in `spec.resourceClaims`
+                status.observedGeneration = -1
+                  status.observedGeneration: Invalid value: -1: must be a non-negative integer
+                status.qosClass = "BestEffort"
+                  status.qosClass: Invalid value: "BestEffort": field is immutable
+            "#]],
+        );
+    }
+
+    #[test]
+    fn only_cpu_and_memory_are_resized() {
+        updated(
+            &Pod,
+            &running(),
+            "resize",
+            &expect![[r#"
+                containers[0].resources.requests.cpu = "50m"
+                containers[0].resources.limits.cpu = "10m"
+                  spec.containers[0].resources.requests: Invalid value: "100m": must be less than or equal to cpu limit of 10m
+                containers[0].resources = {"requests":{"cpu":"100m","memory":"64Mi"}}
+                  spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed
+                containers[0].resources = {}
+                  spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing
+                  spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed
+                  spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed
+                containers[0].resources = {"requests":{"cpu":"200m","memory":"128Mi"},"limits":{"cpu":"200m","memory":"128Mi"}}
+                containers[0].resources.requests.ephemeral-storage = "1Gi"
+                  spec: Forbidden: only cpu and memory resources are mutable
+                containers[0].resizePolicy = [{"resourceName":"cpu","restartPolicy":"RestartContainer"}]
+                  spec: Forbidden: only cpu and memory resources are mutable
+                containers[1].resources = {"requests":{"cpu":"1"}}
+                containers[0].name = "z"
+                  spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize
+                containers[2] = {"name":"f","image":"x"}
+                  spec.containers: Forbidden: containers may not be added or removed on resize
+                containers[0].image = "z"
+                initContainers[1].resources = {"requests":{"cpu":"1"}}
+                resources = {"requests":{"cpu":"1"}}
+                resources = {"requests":{"foo":"1"}}
+                  spec.resources.requests[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
+                  spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing
+            "#]],
+        );
+    }
+
+    #[test]
+    fn ephemeral_containers_are_only_added() {
+        updated(
+            &Pod,
+            &running(),
+            "ephemeralcontainers",
+            &expect![[r#"
+                ephemeralContainers[1] = {"name":"f","image":"x","targetContainerName":"c"}
+                ephemeralContainers[1] = {"name":"c","image":""}
+                  spec.ephemeralContainers[1].image: Required value
+                  spec.ephemeralContainers[1].name: Duplicate value: "c"
+                ephemeralContainers[1] = {"name":"f","image":"x","targetContainerName":"zz"}
+                  spec.ephemeralContainers[1].targetContainerName: Not found: "zz"
+                ephemeralContainers[1] = {"name":"f","image":"x","ports":[{"containerPort":1}],"resources":{"limits":{"cpu":"1"}},"restartPolicy":"Always"}
+                  spec.ephemeralContainers[1].ports: Forbidden: cannot be set for an Ephemeral Container
+                  spec.ephemeralContainers[1].resources: Forbidden: cannot be set for an Ephemeral Container
+                  spec.ephemeralContainers[1].restartPolicy: Forbidden: cannot be set for an Ephemeral Container
+                ephemeralContainers[0].image = "z"
+                  spec.ephemeralContainers: Forbidden: existing ephemeral containers "e" may not be changed
+                  e.image: - "i" + "z"
+                ephemeralContainers = []
+                  spec.ephemeralContainers: Forbidden: existing ephemeral containers "e" may not be removed
+
+                containers[0].image = "z"
+            "#]],
+        );
+    }
+}

@@ -654,3 +654,112 @@ fn ephemeral(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
     let spec = template.get("spec").unwrap_or(&Value::Null);
     errors.extend(persistentvolumeclaim::check_spec(spec, None, &template_path.child("spec")));
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::core::pod::tests::pods;
+
+    #[test]
+    fn volumes_have_one_source() {
+        pods(&expect![[r#"
+                volumes = [{"name":"v"}]
+                volumes = [{"name":"A_","emptyDir":{},"hostPath":{"path":"/"}}]
+                  spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type
+                  spec.volumes[0].name: Invalid value: "A_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                volumes = [{"name":"v","emptyDir":{}},{"name":"v","emptyDir":{}}]
+                  spec.volumes[1].name: Duplicate value: "v"
+                volumes = [{"name":"v","emptyDir":{"sizeLimit":"-1"}}]
+                  spec.volumes[0].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity
+                volumes = [{"name":"v","hostPath":{"path":"/a/../b","type":"X"}}]
+                  spec.volumes[0].hostPath.path: Invalid value: "/a/../b": must not contain '..'
+                  spec.volumes[0].hostPath.type: Unsupported value: "X": supported values: "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"
+                volumes = [{"name":"v","gitRepo":{"repository":"x","directory":"/a"}}]
+                  spec.volumes[0].gitRepo.directory: Invalid value: "/a": must be a relative path
+                    spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+
+                volumes = [{"name":"v","secret":{"defaultMode":512,"items":[{"key":"","path":""},{"key":"a","path":"/a"},{"key":"a","path":"..x","mode":-1}]}}]
+                  spec.volumes[0].secret.secretName: Required value
+                  spec.volumes[0].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive
+                  spec.volumes[0].secret.items[0].key: Required value
+                  spec.volumes[0].secret.items[0].path: Required value
+                  spec.volumes[0].secret.items[1].path: Invalid value: "/a": must be a relative path
+                  spec.volumes[0].secret.items[2].path: Invalid value: "..x": must not start with '..'
+                  spec.volumes[0].secret.items[2].mode: Invalid value: -1: must be a number between 0 and 0777 (octal), both inclusive
+                volumes = [{"name":"v","configMap":{"name":"a","items":[{"key":"k","path":"../p"}]}}]
+                  spec.volumes[0].configMap.items[0].path: Invalid value: "../p": must not contain '..'
+                volumes = [{"name":"v","nfs":{"server":"","path":"a"}}]
+                  spec.volumes[0].nfs.server: Required value
+                  spec.volumes[0].nfs.path: Invalid value: "a": must be an absolute path
+                volumes = [{"name":"v","iscsi":{"targetPortal":"","iqn":"","lun":300}}]
+                  spec.volumes[0].iscsi.targetPortal: Required value
+                  spec.volumes[0].iscsi.iqn: Required value
+                  spec.volumes[0].iscsi.lun: Invalid value: 300: must be between 0 and 255, inclusive
+                volumes = [{"name":"v","iscsi":{"targetPortal":"a","iqn":"iqn.bad","lun":0,"chapAuthSession":true}}]
+                  spec.volumes[0].iscsi.iqn: Invalid value: "iqn.bad": must be valid format
+                  spec.volumes[0].iscsi.secretRef: Required value
+                volumes = [{"name":"v","fc":{"targetWWNs":["a"],"wwids":["b"],"lun":300}}]
+                  spec.volumes[0].fc.targetWWNs: Invalid value: ["a"]: targetWWNs and wwids can not be specified simultaneously
+                  spec.volumes[0].fc.lun: Invalid value: 300: must be between 0 and 255, inclusive
+                volumes = [{"name":"v","flexVolume":{"driver":"a","options":{"k8s.io/x":"a"}}}]
+                  spec.volumes[0].flexVolume.options[k8s.io/x]: Invalid value: "k8s.io/x": kubernetes.io and k8s.io namespaces are reserved
+                volumes = [{"name":"v","azureDisk":{"diskName":"a","diskURI":"b","cachingMode":"X","kind":"Y"}}]
+                  spec.volumes[0].azureDisk.cachingMode: Unsupported value: "X": supported values: "None", "ReadOnly", "ReadWrite"
+                  spec.volumes[0].azureDisk.kind: Unsupported value: "Y": supported values: "Dedicated", "Managed", "Shared"
+                  spec.volumes[0].azureDisk.diskURI: Unsupported value: "b": supported values: "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
+                volumes = [{"name":"v","storageos":{"volumeName":"A_"}}]
+                  spec.volumes[0].storageos.volumeName: Invalid value: "A_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character
+                    spec.volumes[0].storageOS: deprecated in v1.22, non-functional in v1.25+
+                volumes = [{"name":"v","quobyte":{"registry":"a:1,b","volume":""}}]
+                  spec.volumes[0].quobyte.registry: Invalid value: "a:1,b": must be a host:port pair or multiple pairs separated by commas
+                  spec.volumes[0].quobyte.volume: Required value
+                    spec.volumes[0].quobyte: deprecated in v1.22, non-functional in v1.25+
+                volumes = [{"name":"v","csi":{"driver":"","nodePublishSecretRef":{}}}]
+                  spec.volumes[0].csi.driver: Required value
+                  spec.volumes[0].csi.nodePublishSecretRef.name: Required value
+                volumes = [{"name":"v","image":{}}]
+                  spec.volumes[0].image.reference: Required value
+                volumes = [{"name":"v","image":{"reference":" a","pullPolicy":"X"}}]
+                  spec.volumes[0].image.pullPolicy: Unsupported value: "X": supported values: "Always", "IfNotPresent", "Never"
+                volumes = [{"name":"v","downwardAPI":{"items":[{"path":"/a","fieldRef":{"fieldPath":"spec.x"}}]}}]
+                  spec.volumes[0].downwardAPI.path: Invalid value: "/a": must be a relative path
+                  spec.volumes[0].downwardAPI.fieldRef.fieldPath: Invalid value: "spec.x": error converting fieldPath: field label not supported: spec.x
+            "#]]);
+    }
+
+    #[test]
+    fn claims_and_projections_are_checked() {
+        pods(&expect![[r#"
+                volumes = [{"name":"v","ephemeral":{}}]
+                  spec.volumes[0].ephemeral.volumeClaimTemplate: Required value
+                volumes = [{"name":"v","ephemeral":{"volumeClaimTemplate":{"metadata":{"name":"n","finalizers":["x/y"]},"spec":{}}}}]
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.finalizers: Forbidden: cannot be set
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes: Required value: at least 1 access mode is required
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value
+                volumes = [{"name":"v","ephemeral":{"volumeClaimTemplate":{"spec":{"accessModes":["X"],"resources":{"requests":{"storage":"0"}},"volumeMode":"X"}}}}]
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes: Unsupported value: "X": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Invalid value: "0": must be greater than zero
+                  spec.volumes[0].ephemeral.volumeClaimTemplate.spec.volumeMode: Unsupported value: "X": supported values: "Block", "Filesystem"
+                volumes = [{"name":"v","ephemeral":{"volumeClaimTemplate":{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1"}}}}}},{"name":"w","persistentVolumeClaim":{"claimName":"x-v"}}]
+                  spec.volumes[1].persistentVolumeClaim.claimName: Invalid value: "x-v": must not reference a PVC that gets created for an ephemeral volume
+                volumes = [{"name":"v","projected":{"sources":[{}]}}]
+                    volume "v" (Projected) has no sources provided
+                volumes = [{"name":"v","projected":{"sources":[{"secret":{"name":"a"},"configMap":{"name":"b"}}]}}]
+                  spec.volumes[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type per source
+                volumes = [{"name":"v","projected":{"defaultMode":4095,"sources":[{"downwardAPI":{"items":[{"path":"a"},{"path":"a","fieldRef":{"fieldPath":"metadata.name"},"resourceFieldRef":{"resource":"limits.cpu"}}]}}]}}]
+                  spec.volumes[0].projected.defaultMode: Invalid value: 4095: must be a number between 0 and 0777 (octal), both inclusive
+                  spec.volumes[0].projected.sources[0].downwardAPI: Required value: one of fieldRef and resourceFieldRef is required
+                  spec.volumes[0].projected.sources[0].downwardAPI: Invalid value: "resource": fieldRef and resourceFieldRef can not be specified simultaneously
+                  spec.volumes[0].projected: Invalid value: "a": conflicting duplicate paths
+                    volume "v" (Projected): overlapping paths: "a" (DownwardAPI) with "a" (DownwardAPI)
+                volumes = [{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"../a","expirationSeconds":10}}]}}]
+                  spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes
+                  spec.volumes[0].projected.path: Invalid value: "../a": must not contain '..'
+                serviceAccountName = "" ; volumes = [{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"a"}}]}}]
+                  spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set
+                volumes = [{"name":"v","projected":{"sources":[{"clusterTrustBundle":{"path":"a","name":"n"}}]}}]
+                    volume "v" (Projected) has no sources provided
+            "#]]);
+    }
+}
