@@ -403,9 +403,16 @@ fn a_long_read_is_one_snapshot_while_others_write() {
         block_on(future).expect("put");
     }
     let reads = repeats(10, 200);
+    struct Stop<'a>(&'a AtomicU64);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(1, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicU64::new(0);
     thread::scope(|scope| {
         let (store, stop) = (&store, &stop);
+        let _stop = Stop(stop);
         scope.spawn(move || {
             // The first key is always ahead of the last one, or equal.
             let mut number = 0;
@@ -425,7 +432,6 @@ fn a_long_read_is_one_snapshot_while_others_write() {
             assert!(first == last || first == last + 1, "{first} and {last} were never there together");
             assert!(response.records.iter().all(|record| record.mod_revision <= response.revision));
         }
-        stop.store(1, Ordering::Relaxed);
     });
 }
 
