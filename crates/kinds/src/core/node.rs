@@ -1,6 +1,6 @@
 //! Node: a machine that runs Pods.
 
-use api_schema::{SmolStr, Value};
+use api_schema::{SmolStr, Value, format_smolstr};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
 use api_semantics::{ip, names};
 
@@ -103,7 +103,11 @@ impl Kind for Node {
 
     fn cells(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         let info = |field: &str| SmolStr::new(object.str_at(&["status", "nodeInfo", field]));
-        let known = |text: SmolStr| if text.is_empty() { "<unknown>".into() } else { Value::from(text) };
+        let known = |text: SmolStr| if text.is_empty() { SmolStr::new_static("<unknown>") } else { text };
+        let kernel = match (known(info("kernelVersion")), info("architecture")) {
+            (kernel, architecture) if architecture.is_empty() => kernel,
+            (kernel, architecture) => format_smolstr!("{kernel} ({architecture})"),
+        };
         Some(vec![
             name(object),
             status_cell(object).into(),
@@ -112,9 +116,9 @@ impl Kind for Node {
             info("kubeletVersion").into(),
             address_cell(object, "InternalIP"),
             address_cell(object, "ExternalIP"),
-            known(info("osImage")),
-            known(info("kernelVersion")),
-            known(info("containerRuntimeVersion")),
+            known(info("osImage")).into(),
+            kernel.into(),
+            known(info("containerRuntimeVersion")).into(),
         ])
     }
 
@@ -431,9 +435,9 @@ mod tests {
             r#"{"metadata":{"name":"n","labels":{"node-role.kubernetes.io/control-plane":"","kubernetes.io/role":"x"}},
                 "spec":{"unschedulable":true},"status":{"conditions":[{"type":"Ready","status":"True"}],
                 "addresses":[{"type":"InternalIP","address":"10.0.0.1"}],
-                "nodeInfo":{"kubeletVersion":"v1","osImage":"os","kernelVersion":""}}}"#,
-            r#"["n","Ready,SchedulingDisabled","control-plane,x","<unknown>","v1","10.0.0.1","<none>","os","<unknown>",
-                "<unknown>"]"#,
+                "nodeInfo":{"kubeletVersion":"v1","osImage":"os","kernelVersion":"6.1","architecture":"arm64"}}}"#,
+            r#"["n","Ready,SchedulingDisabled","control-plane,x","<unknown>","v1","10.0.0.1","<none>","os",
+                "6.1 (arm64)","<unknown>"]"#,
         );
         cells(
             &Node,

@@ -66,7 +66,7 @@ pub(crate) fn check_access_modes(errors: &mut ErrorList, spec: &Value, path: &Pa
 }
 
 /// The quantities of a resource list, by name.
-pub(crate) fn quantities<'a>(list: Option<&'a Map>) -> impl Iterator<Item = (&'a SmolStr, Quantity)> {
+pub(crate) fn quantities(list: Option<&Map>) -> impl Iterator<Item = (&SmolStr, Quantity)> {
     list.into_iter().flat_map(Map::iter).map(|(name, value)| (name, resources::quantity(value)))
 }
 

@@ -1,0 +1,3 @@
+//! What must hold of every kind.
+
+mod every_kind;
