@@ -267,11 +267,13 @@ fn are_same(versions: &[Value], field: &str) -> bool {
     versions.iter().all(|version| same(version.get(field), versions[0].get(field)))
 }
 
+type Check = fn(&mut ErrorList, &Path<'_>, &Value);
+
 /// Subresources and columns. Upstream knows those that are the same in all versions by paths without a version.
 fn check_shared(errors: &mut ErrorList, path: &Path<'_>, versions: &[Value], of_all: bool) {
     let Some(first) = versions.first() else { return };
     let path_of_versions = path.child("versions");
-    let fields: [(&str, fn(&mut ErrorList, &Path<'_>, &Value)); 2] =
+    let fields: [(&str, Check); 2] =
         [("subresources", check_subresources), ("additionalPrinterColumns", check_columns)];
     let shared = fields.map(|(field, _)| are_same(versions, field));
     if of_all {

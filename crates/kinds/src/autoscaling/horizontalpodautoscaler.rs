@@ -207,7 +207,7 @@ fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     let target = object.at(&["spec", "scaleTargetRef"]).unwrap_or(&nothing);
     check_reference(&mut errors, &spec.child("scaleTargetRef"), target, target_rule(target, old));
     let object_rule = match old.map(|old| old.list_at(&["spec", "metrics"])).unwrap_or_default() {
-        old if old.iter().any(|metric| has_bad_object(metric)) => ApiVersion::Any,
+        old if old.iter().any(has_bad_object) => ApiVersion::Any,
         _ => ApiVersion::GroupOrCore,
     };
     let metrics = object.list_at(&["spec", "metrics"]);

@@ -79,6 +79,7 @@ fn is_ready(pod: &Value) -> bool {
 }
 
 /// The budget with one disruption less, or why there is none to take.
+#[expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 fn charge(budget: &Value, pod: &str, now: i64) -> Result<Value, Status> {
     let name = budget.str_at(&["metadata", "name"]);
     let count = |field: &str| budget.int_at(&["status", field]).unwrap_or(0);

@@ -7,7 +7,7 @@ use api_semantics::quantity::Quantity;
 use api_semantics::selector::{self, Leniency};
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, map, name, text, text_or};
+use crate::checks::{immutable, invalid_text, map};
 use crate::core::pod::warnings::deprecated_label;
 
 pub(crate) struct CsiStorageCapacity;
@@ -54,10 +54,6 @@ impl Kind for CsiStorageCapacity {
     fn has_generation(&self) -> bool {
         false
     }
-
-    fn cells(&self, object: &Value, _now: i64) -> Option<Vec<Value>> {
-        Some(vec![name(object), text(object, &["storageClassName"]), text_or(object, &["capacity"], "<unset>")])
-    }
 }
 
 fn check(object: &Value, lenient: Leniency) -> ErrorList {
@@ -75,7 +71,7 @@ fn check(object: &Value, lenient: Leniency) -> ErrorList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::tests::{cells, create, json, update};
+    use crate::checks::tests::{create, json, update};
 
     #[test]
     fn capacity_is_of_a_class_and_a_place() {
@@ -112,13 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_show_the_capacity() {
-        for (capacity, expect) in [(r#","capacity":"1Gi""#, "1Gi"), ("", "<unset>")] {
-            cells(
-                &CsiStorageCapacity,
-                &format!(r#"{{"metadata":{{"name":"x"}},"storageClassName":"c"{capacity}}}"#),
-                &format!(r#"["x","c","{expect}"]"#),
-            );
-        }
+    fn it_has_no_printer() {
+        assert_eq!(CsiStorageCapacity.cells(&json("{}"), 0), None);
     }
 }
