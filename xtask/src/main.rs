@@ -1,22 +1,87 @@
 //! `cargo xtask <chore>`: everything about the workspace that is not the product.
 
 mod codegen;
+mod conformance;
+mod tidy;
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
 
 const HELP: &str = "cargo xtask <chore>
 
+  up [FLAGS]                       build kubox and run `kubox server` in the foreground (data in target/up)
+  test                             every test: format, tidy, generated files, lints, all crates, real clients
+  bench                            the figures of docs/bench.md, measured on this machine
+  conformance --e2e BINARY         run upstream's e2e.test against kubox and write docs/conformance.md
   codegen [--check] [--data DIR]   write the tables of crates/api-types from the API facts (or compare)
+  tidy                             check layers, manifests and lints
 ";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
-        Some("codegen") => codegen::run(&args[1..]),
+        Some("up") => up(rest),
+        Some("test") => test(),
+        Some("bench") => cargo(&[&["run", "--profile", "bench", "--package", "bench", "--"], strs(rest).as_slice()].concat()),
+        Some("conformance") => conformance::run(rest),
+        Some("codegen") => codegen::run(rest),
+        Some("tidy") => tidy::run(),
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             Ok(())
         }
         Some(other) => bail!("no chore named {other:?}; see `cargo xtask help`"),
     }
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Runs a program in the workspace's folder; its failure is ours.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
+    println!("+ {program} {}", args.join(" "));
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("run {program}"))?;
+    ensure!(status.success(), "{program} {} failed", args.join(" "));
+    Ok(())
+}
+
+pub(crate) fn cargo(args: &[&str]) -> Result<()> {
+    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
+}
+
+fn up(args: &[String]) -> Result<()> {
+    cargo(&["build", "--release", "--package", "kubox"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let data = target.join("up");
+    println!("kubectl --kubeconfig {} get namespaces", data.join("admin.kubeconfig").display());
+    let program = target.join("release/kubox");
+    let data = data.display().to_string();
+    let mut all = vec!["server", "--data-dir", &data];
+    all.extend(args.iter().map(String::as_str));
+    run(&program.display().to_string(), &all)
+}
+
+fn test() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    tidy::run()?;
+    // The facts lie beside the checkout; without them there is nothing to compare with.
+    if root().join("../shared/data").is_dir() {
+        codegen::run(&["--check".to_owned()])?;
+    } else {
+        println!("! ../shared/data is not here: the generated tables are not compared with their source");
+    }
+    cargo(&["test", "--workspace", "--no-fail-fast"])
 }

@@ -1,0 +1,7 @@
+//! The kubox program from outside: real processes, real clients, recorded conversations of a real kube-apiserver.
+
+mod clients;
+mod conversations;
+mod flags;
+mod harness;
+mod kills;

@@ -1,0 +1,57 @@
+//! Checks of the workspace that the compiler does not make.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Checks that every crate states its layer, depends only on layers that it may, and inherits the lints.
+pub(crate) fn run() -> Result<()> {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(crate::root())
+        .output()
+        .context("run cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let layers = metadata["metadata"]["layers"].as_object().context("the root manifest lists the layers")?;
+    let packages = metadata["packages"].as_array().context("packages are a list")?;
+    let layer_of: BTreeMap<&str, &str> = packages
+        .iter()
+        .filter_map(|package| Some((package["name"].as_str()?, package["metadata"]["layer"].as_str()?)))
+        .collect();
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some(layer) = layer_of.get(name) else {
+            problems.push(format!("{name} states no layer"));
+            continue;
+        };
+        let Some(below) = layers.get(*layer).and_then(Value::as_array) else {
+            problems.push(format!("{name} is in layer {layer:?}, which the root manifest does not list"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            if dependency["kind"].as_str() == Some("dev") {
+                continue;
+            }
+            let other = dependency["name"].as_str().unwrap_or_default();
+            let Some(other_layer) = layer_of.get(other) else { continue };
+            let allowed = other_layer == layer || below.iter().any(|l| l.as_str() == Some(other_layer));
+            if !allowed {
+                problems.push(format!("{name} ({layer}) may not depend on {other} ({other_layer})"));
+            }
+        }
+        let manifest = package["manifest_path"].as_str().unwrap_or_default();
+        let text = std::fs::read_to_string(manifest).with_context(|| format!("read {manifest}"))?;
+        if !text.contains("[lints]\nworkspace = true") {
+            problems.push(format!("{name} does not inherit the workspace's lints"));
+        }
+        if !manifest.contains(&format!("/{name}/Cargo.toml")) {
+            problems.push(format!("{name} is not in a folder of its name"));
+        }
+    }
+    ensure!(problems.is_empty(), "tidy:\n  {}", problems.join("\n  "));
+    Ok(())
+}
