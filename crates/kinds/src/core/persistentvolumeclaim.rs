@@ -245,7 +245,7 @@ fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
         if annotation(new) != annotation(old) {
             let path = Path::new("metadata.annotations");
             let shown = annotation(new).unwrap_or_default();
-            errors.push(Error::invalid(&path.key(STORAGE_CLASS_ANNOTATION), shown, names::IMMUTABLE));
+            errors.push(Error::invalid(&path.child(STORAGE_CLASS_ANNOTATION), shown, names::IMMUTABLE));
         }
         let fits = |class: &str| annotation(old).is_none_or(|annotated| annotated == class);
         if had.is_none() && has.is_some_and(fits) {
@@ -420,6 +420,19 @@ mod tests {
         ] {
             update(&PersistentVolumeClaim, &old, &new, expect);
         }
+    }
+
+    #[test]
+    fn the_annotation_of_the_class_stays() {
+        let annotated = |class: &str| {
+            claim("", &format!(r#","metadata":{{"annotations":{{"{STORAGE_CLASS_ANNOTATION}":"{class}"}}}}"#))
+        };
+        update(
+            &PersistentVolumeClaim,
+            &annotated("s"),
+            &annotated("t"),
+            "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"t\": field is immutable",
+        );
     }
 
     #[test]

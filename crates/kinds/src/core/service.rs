@@ -719,6 +719,14 @@ fn drop_type_dependent_fields(new: &mut Value, old: &Value) {
     }
 }
 
+/// What is wrong with the cluster IPs, families and family policy of a Service that is about to be allocated some. As
+/// upstream, the registry refuses a Service for these alone before it allocates.
+pub fn validate_cluster_ips(service: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    check_cluster_ips(&mut errors, service, old);
+    errors
+}
+
 /// Whether a Service has cluster IPs (`None` counts as one).
 pub fn needs_cluster_ip(service: &Value) -> bool {
     !is_type(service, "ExternalName")
@@ -1057,8 +1065,10 @@ mod tests {
             assert_eq!(new, json(expect));
         }
         let mut new = json(r#"{"spec":{"clusterIP":"None"}}"#);
+        assert_eq!(validate_cluster_ips(&new, None).len(), 1);
         normalize_cluster_ips(&mut new, None);
         assert_eq!(new, json(r#"{"spec":{"clusterIP":"None","clusterIPs":["None"]}}"#));
+        assert_eq!(validate_cluster_ips(&new, None), []);
     }
 
     #[test]
