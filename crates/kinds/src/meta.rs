@@ -1,6 +1,6 @@
 //! What holds for the metadata of every object (apimachinery `api/validation/objectmeta.go`).
 
-use api_schema::{Map, SmolStr, StructId, Type, Value};
+use api_schema::{Map, StructId, Type, Value};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
 use api_semantics::{names, selector};
 
@@ -106,14 +106,6 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
             errors.push(Error::invalid(&path.child(field), new.cloned().unwrap_or_default(), names::IMMUTABLE));
         }
     }
-    errors
-}
-
-/// Checks what holds for a template's metadata, too: labels, annotations and finalizers.
-pub fn validate_template(meta: &Value, path: &Path<'_>) -> ErrorList {
-    let mut errors = selector::validate_labels(meta.map_at(&["labels"]), &path.child("labels"));
-    errors.extend(validate_annotations(meta.map_at(&["annotations"]), &path.child("annotations")));
-    validate_finalizers(&mut errors, &finalizers(meta), &path.child("finalizers"));
     errors
 }
 
@@ -293,16 +285,6 @@ fn write_ordered(text: &mut String, value: &Value, ty: &Type) {
     }
 }
 
-/// A name made of a generateName and a random ending; long beginnings are cut.
-pub fn generated_name(generate_name: &str, ending: &str) -> SmolStr {
-    let max = names::DNS1123_LABEL_LEN_MAX - ending.len();
-    let mut end = generate_name.len().min(max);
-    while !generate_name.is_char_boundary(end) {
-        end -= 1;
-    }
-    api_schema::format_smolstr!("{}{ending}", &generate_name[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,11 +423,5 @@ mod tests {
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new \
              finalizers []string{\"x/b\", \"x/c\"}",
         );
-    }
-
-    #[test]
-    fn generated_names_fit_a_label() {
-        assert_eq!(generated_name("a-", "bcdfg"), "a-bcdfg");
-        assert_eq!(generated_name(&"a".repeat(80), "bcdfg").len(), 63);
     }
 }
