@@ -102,7 +102,7 @@ impl<'a> Writer<'a, '_> {
                     let offset = member.checked_sub(1).map_or(0, |member| self.offsets[base + usize::from(member)]);
                     let nested = match offset {
                         0 => &[],
-                        offset => Reader { bytes: message, at: offset as usize - 1 }.delimited().ok()?,
+                        offset => Reader { bytes: message, at: offset as usize - 1 }.quick_delimited()?,
                     };
                     self.fields(self.codec.plan(inner), nested, depth)?;
                 }
@@ -120,7 +120,7 @@ impl<'a> Writer<'a, '_> {
         let mut last = usize::MAX;
         while !reader.at_end() {
             let start = reader.at;
-            let key = reader.varint().ok()?;
+            let key = reader.quick_varint()?;
             let tag = (key >> 3) as usize;
             match plan.by_tag.get(tag) {
                 None | Some(0) => {
@@ -141,8 +141,12 @@ impl<'a> Writer<'a, '_> {
                     }
                     last = at;
                     match key & 7 {
-                        0 => reader.varint().map(|_| ()).ok()?,
-                        2 => reader.delimited().map(|_| ()).ok()?,
+                        0 => {
+                            reader.quick_varint()?;
+                        }
+                        2 => {
+                            reader.quick_delimited()?;
+                        }
                         _ => reader.skip(Wire::Fixed64).ok()?,
                     }
                 }
@@ -157,7 +161,7 @@ impl<'a> Writer<'a, '_> {
         let name = field.key.as_bytes();
         match &field.kind {
             Kind::String => {
-                let value = reader.delimited().ok()?;
+                let value = reader.quick_delimited()?;
                 if drop_zero && value.is_empty() {
                     return Some(());
                 }
@@ -165,7 +169,7 @@ impl<'a> Writer<'a, '_> {
                 self.string(value)?;
             }
             Kind::Int32 => {
-                let value = reader.varint().ok()? as i32;
+                let value = reader.quick_varint()? as i32;
                 if drop_zero && value == 0 {
                     return Some(());
                 }
@@ -173,7 +177,7 @@ impl<'a> Writer<'a, '_> {
                 text::int(value.into(), self.out);
             }
             Kind::Int64 => {
-                let value = reader.varint().ok()? as i64;
+                let value = reader.quick_varint()? as i64;
                 if drop_zero && value == 0 {
                     return Some(());
                 }
@@ -181,7 +185,7 @@ impl<'a> Writer<'a, '_> {
                 text::int(value, self.out);
             }
             Kind::Bool => {
-                let value = reader.varint().ok()? != 0;
+                let value = reader.quick_varint()? != 0;
                 if drop_zero && !value {
                     return Some(());
                 }
@@ -189,7 +193,7 @@ impl<'a> Writer<'a, '_> {
                 boolean(value, self.out);
             }
             Kind::Time | Kind::MicroTime => {
-                let time = timestamp(reader.delimited().ok()?).ok()?;
+                let time = timestamp(reader.quick_delimited()?).ok()?;
                 let micro = matches!(field.kind, Kind::MicroTime);
                 let time = time.map(|time| if micro { time } else { Time { nanos: 0, ..time } });
                 let time = time.filter(|time| !time.is_zero());
@@ -205,7 +209,7 @@ impl<'a> Writer<'a, '_> {
                 loop {
                     self.value(item, &mut reader, depth)?;
                     self.out.push(b',');
-                    if reader.at_end() || reader.varint().ok()? != u64::from(key) {
+                    if reader.at_end() || reader.quick_varint()? != u64::from(key) {
                         break;
                     }
                 }
@@ -259,18 +263,18 @@ impl<'a> Writer<'a, '_> {
         self.out.push(b'{');
         let mut previous: Option<&[u8]> = None;
         loop {
-            let mut entry = Reader::new(reader.delimited().ok()?);
-            if entry.varint().ok()? != 1 << 3 | 2 {
+            let mut entry = Reader::new(reader.quick_delimited()?);
+            if entry.quick_varint()? != 1 << 3 | 2 {
                 return None;
             }
-            let name = entry.delimited().ok()?;
+            let name = entry.quick_delimited()?;
             if previous.is_some_and(|previous| previous >= name) {
                 return None;
             }
             previous = Some(name);
             self.string(name)?;
             self.out.push(b':');
-            if entry.varint().ok()? != u64::from(2 << 3 | item.wire_type()) {
+            if entry.quick_varint()? != u64::from(2 << 3 | item.wire_type()) {
                 return None;
             }
             self.value(item, &mut entry, depth)?;
@@ -278,7 +282,7 @@ impl<'a> Writer<'a, '_> {
                 return None;
             }
             self.out.push(b',');
-            if reader.at_end() || reader.varint().ok()? != u64::from(key) {
+            if reader.at_end() || reader.quick_varint()? != u64::from(key) {
                 break;
             }
         }
@@ -288,27 +292,27 @@ impl<'a> Writer<'a, '_> {
 
     fn value(&mut self, kind: &'a Kind, reader: &mut Reader<'_>, depth: usize) -> Option<()> {
         match kind {
-            Kind::String => self.string(reader.delimited().ok()?)?,
+            Kind::String => self.string(reader.quick_delimited()?)?,
             Kind::Struct(plan) => {
-                self.structure(self.codec.plan(*plan), reader.delimited().ok()?, depth + 1)?;
+                self.structure(self.codec.plan(*plan), reader.quick_delimited()?, depth + 1)?;
             }
-            Kind::Bool => boolean(reader.varint().ok()? != 0, self.out),
-            Kind::Int32 => text::int((reader.varint().ok()? as i32).into(), self.out),
-            Kind::Int64 => text::int(reader.varint().ok()? as i64, self.out),
+            Kind::Bool => boolean(reader.quick_varint()? != 0, self.out),
+            Kind::Int32 => text::int((reader.quick_varint()? as i32).into(), self.out),
+            Kind::Int64 => text::int(reader.quick_varint()? as i64, self.out),
             Kind::Double => text::float(f64::from_bits(reader.fixed64().ok()?), self.out),
             Kind::Bytes => {
                 self.out.push(b'"');
-                append_base64(reader.delimited().ok()?, self.out);
+                append_base64(reader.quick_delimited()?, self.out);
                 self.out.push(b'"');
             }
             Kind::Time | Kind::MicroTime => {
                 let micro = matches!(kind, Kind::MicroTime);
-                let time = timestamp(reader.delimited().ok()?).ok()?;
+                let time = timestamp(reader.quick_delimited()?).ok()?;
                 let time = time.map(|time| if micro { time } else { Time { nanos: 0, ..time } });
                 self.time(time.filter(|time| !time.is_zero()), micro);
             }
             Kind::Quantity => {
-                let value = first_bytes(reader.delimited().ok()?).ok()?.unwrap_or(b"0");
+                let value = first_bytes(reader.quick_delimited()?).ok()?.unwrap_or(b"0");
                 self.out.push(b'"');
                 if is_plain_quantity(value) {
                     self.out.extend_from_slice(value);
@@ -318,25 +322,25 @@ impl<'a> Writer<'a, '_> {
                 }
                 self.out.push(b'"');
             }
-            Kind::IntOrString => match int_or_string(reader.delimited().ok()?).ok()? {
+            Kind::IntOrString => match int_or_string(reader.quick_delimited()?).ok()? {
                 Ok(number) => text::int(number.into(), self.out),
                 Err(string) => self.string(string)?,
             },
             Kind::FieldsV1 | Kind::RawExtension | Kind::Json => {
-                match first_bytes(reader.delimited().ok()?).ok()?.unwrap_or_default() {
+                match first_bytes(reader.quick_delimited()?).ok()?.unwrap_or_default() {
                     b"" => self.out.extend_from_slice(b"null"),
                     raw => self.embedded(raw)?,
                 }
             }
             Kind::Wrapped(item) => {
-                let mut items = Reader::new(reader.delimited().ok()?);
+                let mut items = Reader::new(reader.quick_delimited()?);
                 if items.at_end() {
                     self.out.extend_from_slice(b"null");
                     return Some(());
                 }
                 self.out.push(b'[');
                 while !items.at_end() {
-                    if items.varint().ok()? != u64::from(1 << 3 | item.wire_type()) {
+                    if items.quick_varint()? != u64::from(1 << 3 | item.wire_type()) {
                         return None;
                     }
                     self.value(item, &mut items, depth)?;
@@ -345,7 +349,7 @@ impl<'a> Writer<'a, '_> {
                 close(b']', self.out);
             }
             Kind::SchemaOrArray(plan) | Kind::SchemaOrBool(plan) | Kind::SchemaOrStrings(plan) => {
-                self.schema_or(kind, self.codec.plan(*plan), reader.delimited().ok()?, depth)?;
+                self.schema_or(kind, self.codec.plan(*plan), reader.quick_delimited()?, depth)?;
             }
             Kind::Duration | Kind::Any | Kind::List(_) | Kind::Map(_) => return None,
         }
@@ -370,7 +374,7 @@ impl<'a> Writer<'a, '_> {
             if reader.tag().ok()? != (1, Wire::Varint) {
                 return None;
             }
-            let allows = reader.varint().ok()? != 0;
+            let allows = reader.quick_varint()? != 0;
             if reader.at_end() {
                 boolean(allows, self.out);
                 return Some(());
@@ -378,7 +382,7 @@ impl<'a> Writer<'a, '_> {
             if reader.tag().ok()? != (2, Wire::Bytes) {
                 return None;
             }
-            self.structure(plan, reader.delimited().ok()?, depth + 1)?;
+            self.structure(plan, reader.quick_delimited()?, depth + 1)?;
             return reader.at_end().then_some(());
         }
         if reader.at_end() {
@@ -387,14 +391,14 @@ impl<'a> Writer<'a, '_> {
         }
         match reader.tag().ok()? {
             (1, Wire::Bytes) => {
-                self.structure(plan, reader.delimited().ok()?, depth + 1)?;
+                self.structure(plan, reader.quick_delimited()?, depth + 1)?;
                 // A list beside the schema would hide it.
                 reader.at_end().then_some(())
             }
             (2, Wire::Bytes) => {
                 self.out.push(b'[');
                 loop {
-                    let item = reader.delimited().ok()?;
+                    let item = reader.quick_delimited()?;
                     match kind {
                         Kind::SchemaOrArray(_) => self.structure(plan, item, depth + 1)?,
                         _ => self.string(item)?,
@@ -422,5 +426,43 @@ fn is_plain_quantity(text: &[u8]) -> bool {
         (1, b"") => true,
         (1..=3, b"" | b"m" | b"k" | b"M" | b"G" | b"Ki" | b"Mi" | b"Gi" | b"Ti") => text[0] != b'0',
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a message is written without a tree, and as with one.
+    fn check(ty: &str, text: &str, directly: bool) {
+        let ty = crate::builtin().find(ty).expect("a type");
+        let value = crate::json::decode(Some(ty), text.as_bytes(), crate::json::Options::STRICT).expect("JSON").value;
+        let mut message = Vec::new();
+        proto::encode(ty, &value, &mut message).expect("a message");
+        let mut out = Vec::new();
+        let mut writer = Writer { codec: ty.codec, offsets: Vec::new(), out: &mut out };
+        assert_eq!(writer.object(ty.plan, "", "", &message).is_some(), directly, "{text}");
+        out.clear();
+        proto_to_json(ty, "", "", &message, &mut out).expect("JSON");
+        let mut through_tree = Vec::new();
+        let value = proto::decode(ty, &message).expect("a tree");
+        crate::json::encode(Some(ty), &value, &mut through_tree);
+        assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&through_tree));
+    }
+
+    #[test]
+    fn what_is_usual_needs_no_tree() {
+        check("io.k8s.api.core.v1.Pod", include_str!("../examples/pod.json"), true);
+        check("io.k8s.api.core.v1.Pod", "{}", true);
+        check("io.k8s.api.core.v1.Secret", r#"{"data":{"a":"aGk=","b":""}}"#, true);
+        check("io.k8s.api.authorization.v1.SubjectAccessReview", r#"{"spec":{"extra":{"a":["b"],"c":null}}}"#, true);
+        check("io.k8s.api.apps.v1.ControllerRevision", r#"{"data":{"a":"< \u00e9"}}"#, false);
+        check(
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+            r#"{"spec":{"versions":[{"name":"v1","schema":{"openAPIV3Schema":{
+                "default":{"a":1},"enum":[1,null],"maximum":1.5,"items":[{"type":"x"}],"additionalItems":true,
+                "additionalProperties":{"items":{"type":"y"}},"dependencies":{"a":["b"],"c":{"not":{}}}}}}]}}"#,
+            true,
+        );
     }
 }

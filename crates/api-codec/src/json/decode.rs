@@ -63,13 +63,26 @@ enum Stop {
 
 type Read<T> = Result<T, Stop>;
 
+/// A string as it is written, without its quotes.
+#[derive(Clone, Copy)]
+struct Literal<'a> {
+    raw: &'a str,
+    has_escapes: bool,
+}
+
+impl<'a> Literal<'a> {
+    fn text(self) -> Cow<'a, str> {
+        if self.has_escapes { text::unescaped(self.raw) } else { Cow::Borrowed(self.raw) }
+    }
+}
+
 /// A step from the root to the value being read.
 #[derive(Clone, Copy)]
 enum Step<'a> {
     /// A field of a struct.
     Field(&'a StructPlan, u16),
-    /// A key of a map: the literal in the text, without quotes.
-    Key(&'a str),
+    /// A key of a map.
+    Key(Literal<'a>),
     Index(usize),
 }
 
@@ -178,25 +191,23 @@ impl<'a> Reader<'a> {
 
     /// The literal of a string, without its quotes.
     #[inline]
-    fn literal(&mut self) -> Read<&'a str> {
+    fn literal(&mut self) -> Read<Literal<'a>> {
         if self.peek() != Some(b'"') {
             return Err(Stop::Syntax);
         }
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
         let end = start + super::bytes::unquoted(&bytes[start..]);
-        self.at = match bytes.get(end) {
-            Some(b'"') => end + 1,
-            _ => scan::string(bytes, self.at).map_err(|_| Stop::Syntax)?,
+        let has_escapes = bytes.get(end) != Some(&b'"');
+        self.at = match has_escapes {
+            false => end + 1,
+            true => scan::string(bytes, self.at).map_err(|_| Stop::Syntax)?,
         };
-        Ok(&self.text[start..self.at - 1])
+        Ok(Literal { raw: &self.text[start..self.at - 1], has_escapes })
     }
 
     fn string(&mut self) -> Read<SmolStr> {
-        self.literal().map(|literal| match literal.as_bytes().contains(&b'\\') {
-            false => SmolStr::new(literal),
-            true => SmolStr::new(text::unescaped(literal)),
-        })
+        self.literal().map(|literal| SmolStr::new(literal.text()))
     }
 
     fn number(&mut self) -> Read<&'a str> {
@@ -206,7 +217,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key with its colon.
-    fn key(&mut self) -> Read<&'a str> {
+    fn key(&mut self) -> Read<Literal<'a>> {
         let key = self.literal()?;
         self.space();
         self.expect(b':')?;
@@ -288,7 +299,7 @@ impl<'a> Reader<'a> {
             }
             match step {
                 Step::Field(plan, at) => path.push_str(&plan.fields[usize::from(*at)].name),
-                Step::Key(literal) => path.push_str(&text::unescaped(literal)),
+                Step::Key(literal) => path.push_str(&literal.text()),
                 Step::Index(_) => {}
             }
         }
@@ -310,15 +321,22 @@ impl<'a> Reader<'a> {
         let mut fields = Gathered::new(plan, before);
         let mut extra = Vec::new();
         let mut seen = Seen::default();
+        // Go writes fields in declared order: mostly the next one is the next.
+        let mut next = 0;
         if self.peek() == Some(b'}') {
             self.close();
             return Ok(fields.finish(extra));
         }
         loop {
             let literal = self.key()?;
-            let name = text::unescaped(literal);
-            match plan.field_named(&name) {
+            let name = literal.text();
+            let found = match plan.fields.get(next) {
+                Some(field) if field.name == *name => Some(next as u16),
+                _ => plan.field_named(&name),
+            };
+            match found {
                 Some(at) => {
+                    next = usize::from(at) + 1;
                     let field = &plan.fields[usize::from(at)];
                     if seen.again(field.rank) {
                         self.problem(Problem::DuplicateField, &name);
@@ -470,7 +488,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             let literal = self.key()?;
-            let key = SmolStr::new(text::unescaped(literal));
+            let key = SmolStr::new(literal.text());
             if self.options.problems && keys.again(&entries, &key) {
                 self.problem(Problem::DuplicateField, &key);
             }
@@ -541,7 +559,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             let literal = self.key()?;
-            let key = SmolStr::new(text::unescaped(literal));
+            let key = SmolStr::new(literal.text());
             if self.options.problems && keys.again(&entries, &key) {
                 self.problem(Problem::DuplicateField, &key);
             }
@@ -562,7 +580,7 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self, before: Value) -> Read<Value> {
         let literal = self.literal()?;
-        match bytes::canonical(&text::unescaped(literal)) {
+        match bytes::canonical(&literal.text()) {
             Ok(text) => Ok(Value::Str(text)),
             Err(error) => {
                 self.saved.get_or_insert(DecodeError::Value(error));

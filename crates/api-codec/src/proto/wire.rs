@@ -41,6 +41,28 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// [`Reader::varint`] for whom any error is the same.
+    #[inline]
+    pub(crate) fn quick_varint(&mut self) -> Option<u64> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Some(byte.into())
+            }
+            _ => self.long_varint().ok(),
+        }
+    }
+
+    /// [`Reader::delimited`] for whom any error is the same.
+    #[inline]
+    pub(crate) fn quick_delimited(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.quick_varint()?).ok()?;
+        let end = self.at.checked_add(length)?;
+        let value = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(value)
+    }
+
     fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {

@@ -145,3 +145,57 @@ fn watch_frames_hold_the_object() {
     let read = json::decode(Some(pod.ty()), object.as_bytes(), json::Options::STRICT).expect("JSON").value;
     assert_eq!(read, proto::decode_object(pod.ty(), &pod.proto).expect("a pod"));
 }
+
+#[test]
+fn fields_of_later_versions_are_kept_in_protobuf_and_not_shown_in_json() {
+    let check = |ty: &str, message: &[u8], text: &str| {
+        let ty = api_codec::builtin().find(ty).expect("a type");
+        let value = proto::decode(ty, message).expect("a message");
+        let (mut again, mut as_json, mut directly) = (Vec::new(), Vec::new(), Vec::new());
+        proto::encode(ty, &value, &mut again).expect("what was read can be written");
+        assert_eq!(again, message);
+        json::encode(Some(ty), &value, &mut as_json);
+        assert_eq!(String::from_utf8_lossy(&as_json), text);
+        transcode::proto_to_json(ty, "", "", message, &mut directly).expect("JSON");
+        assert_eq!(String::from_utf8_lossy(&directly), text);
+    };
+    // Field 1000 with the number 1, in the struct itself and in one that is flattened into it.
+    let unknown = [0xc0, 0x3e, 1];
+    let local = "io.k8s.api.core.v1.LocalObjectReference";
+    check(local, &[&[0x0a, 1, b'n'][..], &unknown].concat(), r#"{"name":"n"}"#);
+    let selector = "io.k8s.api.core.v1.ConfigMapKeySelector";
+    let inner = [&[0x0a, 1, b'n'][..], &unknown].concat();
+    let message = [&[0x0a, inner.len() as u8][..], &inner, &[0x12, 1, b'k'], &unknown].concat();
+    check(selector, &message, r#"{"name":"n","key":"k"}"#);
+}
+
+#[test]
+fn a_value_split_over_a_message_is_read_as_one() {
+    let ty = api_codec::builtin().find("io.k8s.api.core.v1.ConfigMap").expect("ConfigMap");
+    let entry = |key: u8| [0x0a, 1, key, 0x12, 1, b'v'];
+    let data = |key: u8| [&[0x12, 6][..], &entry(key)].concat();
+    let labels = |key: u8| [&[0x0a, 8, 0x5a, 6][..], &entry(key)].concat();
+    let message = [data(b'b'), labels(b'y'), data(b'a'), labels(b'x')].concat();
+    let value = proto::decode(ty, &message).expect("a message");
+    let mut text = Vec::new();
+    transcode::proto_to_json(ty, "", "", &message, &mut text).expect("JSON");
+    let expected = r#"{"metadata":{"labels":{"x":"v","y":"v"}},"data":{"a":"v","b":"v"}}"#;
+    assert_eq!(String::from_utf8_lossy(&text), expected);
+    assert_eq!(json::decode(Some(ty), expected.as_bytes(), json::Options::STRICT).expect("JSON").value, value);
+}
+
+#[test]
+fn a_tree_of_another_shape_is_not_written_as_protobuf() {
+    let ty = api_codec::builtin().find("io.k8s.api.apps.v1.Deployment").expect("Deployment");
+    let mut value = ty.zero();
+    value.set(&["spec", "replicas"], "three");
+    let error = proto::encode_object(ty, &value).expect_err("no number");
+    assert_eq!(
+        error.to_string(),
+        "field \"replicas\" of io.k8s.api.apps.v1.DeploymentSpec holds a value that is no whole number"
+    );
+    assert_eq!(
+        json::retype(ty, &value, json::Options::default()).expect_err("no number").to_string(),
+        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+    );
+}

@@ -1,3 +1,11 @@
+// Oracle answers what upstream's own code makes of JSON, YAML and protobuf: one request per line, one answer per line.
+// It is for comparing by hand (see tests/it/upstream.rs), and built from a checkout of Kubernetes 1.24, whose vendor
+// folder has all that it needs:
+//
+//	cd kubernetes && go build -mod=vendor -overlay overlay.json -o oracle .../tests/oracle/main.go
+//
+// with any Go from 1.23 on. The overlay replaces vendor/sigs.k8s.io/json by the newest sigs.k8s.io/json, whose messages
+// have paths; its files need a line "//go:build go1.23" for the compiler to take them.
 package main
 
 import (
@@ -51,7 +59,7 @@ var types = map[string]interface{}{
 	"io.k8s.api.policy.v1.PodDisruptionBudget": policyv1.PodDisruptionBudget{}, "io.k8s.api.discovery.v1.EndpointSlice": discoveryv1.EndpointSlice{},
 	"io.k8s.api.storage.v1.StorageClass": storagev1.StorageClass{}, "io.k8s.api.storage.v1.CSINode": storagev1.CSINode{},
 	"io.k8s.api.authorization.v1.SubjectAccessReview": authzv1.SubjectAccessReview{}, "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler": autoscalingv2.HorizontalPodAutoscaler{},
-	"io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration": admissionv1.ValidatingWebhookConfiguration{},
+	"io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration":                admissionv1.ValidatingWebhookConfiguration{},
 	"io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition": apiextv1.CustomResourceDefinition{},
 	"": map[string]interface{}{},
 }
