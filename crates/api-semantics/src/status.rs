@@ -62,6 +62,8 @@ pub struct Status {
     pub retry_after_seconds: u32,
     /// `metadata.continue`: where an expired list may go on, at the newest version; empty otherwise.
     pub continue_token: SmolStr,
+    /// Made from a bare HTTP code (upstream's NewGenericServerResponse): `details` is there even if it says nothing.
+    pub generic: bool,
 }
 
 impl fmt::Display for Status {
@@ -110,7 +112,17 @@ impl Status {
 
     /// 404: no such path.
     pub fn path_not_found() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::generic(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// A failure that is known by its code alone.
+    pub fn generic(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Self { generic: true, ..Self::new(code, reason, message) }
+    }
+
+    /// 500 without a reason: an error that nothing foresees, shown as its bare text.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     /// 405: the resource does not do that.
@@ -125,7 +137,7 @@ impl Status {
 
     /// 406: none of the accepted media types is served.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message = format!("only the following media types are accepted: {}", accepted.join(", "));
+let message = format!("406: Not Acceptable\n\nAvailable representations: {}", accepted.join(", "));
         Self::new(406, "NotAcceptable", message)
     }
 
@@ -237,7 +249,7 @@ impl Status {
         map.insert("apiVersion", "v1");
         map.insert("code", i64::from(self.code));
         let details = self.details();
-        if !details.is_empty() {
+        if self.generic || !details.is_empty() {
             map.insert("details", details);
         }
         map.insert("kind", "Status");

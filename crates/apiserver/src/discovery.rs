@@ -13,6 +13,7 @@ use registry::Registry;
 
 use crate::body::Body;
 use crate::encode::typed;
+use crate::handler::page_not_found;
 use crate::negotiate::{Clause, Encoding, Form, Offer, clauses, negotiate};
 use crate::query::Query;
 
@@ -130,6 +131,24 @@ impl Discovery {
         groups
     }
 
+    /// Whether there is a group of this name.
+    pub fn has_group(&self, registry: &Registry, group: &str) -> bool {
+        self.groups(registry).iter().any(|g| g.name == group)
+    }
+
+    /// Whether a path that is no resource is served.
+    pub fn knows(&self, registry: &Registry, path: &str) -> bool {
+        let groups = self.groups(registry);
+        let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|p| !p.is_empty()).collect();
+        match parts.as_slice() {
+            [] | ["api" | "apis"] => true,
+            ["api", version] => find(&groups, "", version).is_ok(),
+            ["apis", group] => groups.iter().any(|g| g.name == *group && !g.name.is_empty()),
+            ["apis", group, version] => find(&groups, group, version).is_ok(),
+            _ => self.others.iter().any(|other| other.paths().iter().any(|p| p == path)),
+        }
+    }
+
     /// Answers a path that is no resource.
     ///
     /// # Errors
@@ -146,6 +165,9 @@ impl Discovery {
             if let Some(answer) = other.respond(path, query, headers, method) {
                 return answer;
             }
+        }
+        if path.starts_with("//") {
+            return Ok(page_not_found());
         }
         let groups = self.groups(registry);
         let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|p| !p.is_empty()).collect();
@@ -170,10 +192,11 @@ impl Discovery {
             ["api", version] => resource_list(find(&groups, "", version)?, "", version),
             ["apis", group] => match groups.iter().find(|g| g.name == *group && !g.name.is_empty()) {
                 Some(group) => self.api_group(group, true),
-                None => return Err(Status::path_not_found()),
+                None => return Ok(page_not_found()),
             },
+            ["apis", group, _] if !groups.iter().any(|g| g.name == *group) => return Ok(page_not_found()),
             ["apis", group, version] => resource_list(find(&groups, group, version)?, group, version),
-            _ => return Err(Status::path_not_found()),
+            _ => return Ok(page_not_found()),
         };
         let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
         let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -385,7 +408,9 @@ fn group_discovery(group: &Group) -> Value {
     let mut versions = Vec::new();
     for (version, resources) in &group.versions {
         let response_kind = |own_group: &str, own_version: &str, kind: &str| {
-            // Upstream always says group and version here.
+            // What is the same as in the version itself is left empty; clients fill it in.
+            let same = own_group == group.name && own_version == version;
+            let (own_group, own_version) = if same { ("", "") } else { (own_group, own_version) };
             Value::from([("group", own_group), ("version", own_version), ("kind", kind)])
         };
         let items: Vec<Value> = resources

@@ -141,18 +141,14 @@ impl Show {
                 let api_version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
                 let mut partials = Vec::with_capacity(items.len());
                 for source in items {
-                    let mut partial = table::partial(&self.stored(source)?, beta);
-                    // Items of typed lists do not repeat their type.
-                    for field in ["apiVersion", "kind"] {
-                        partial.remove(&[field]);
-                    }
+                    let partial = table::partial(&self.stored(source)?, beta);
                     partials.push(partial);
                 }
                 let mut list = Map::new();
                 list.insert("apiVersion", api_version);
                 list.insert("kind", "PartialObjectMetadataList");
                 list.insert("metadata", metadata.to_map());
-                list.insert("items", partials);
+                list.insert("items", if partials.is_empty() { Value::Null } else { partials.into() });
                 let mut out = Vec::new();
                 write_value(&list.into(), None, self.form.encoding, &mut out);
                 out

@@ -166,6 +166,9 @@ impl Chain {
         self.authorize(&user, head)?;
         let long_running = head.info.verb == "watch"
             || matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log");
+        if head.info.is_resource {
+            check_name_parameter(&head.info)?;
+        }
         let permit = if long_running {
             None
         } else {
@@ -180,6 +183,9 @@ impl Chain {
         if !head.info.is_resource {
             drop(body);
             return self.non_resource(head, &user);
+        }
+        if !self.discovery.has_group(&self.api.registry, &head.info.group) || head.info.path.starts_with("//") {
+            return Ok(Outcome::Response(page_not_found()));
         }
         if matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log")
             && matches!(&*head.info.resource, "pods" | "nodes" | "services")
@@ -285,6 +291,9 @@ impl Chain {
             return Ok(Outcome::Response(self.metrics.respond(&self.api.registry, &self.in_flight)));
         }
         let _ = user;
+        if !matches!(head.method, Method::GET | Method::HEAD) && self.discovery.knows(&self.api.registry, path) {
+            return Err(not_allowed());
+        }
         self.discovery.respond(&self.api.registry, path, &head.query, &head.headers, &head.method).map(Outcome::Response)
     }
 
@@ -357,6 +366,16 @@ impl Chain {
     }
 }
 
+/// What upstream's mux says of a path that nobody serves.
+pub(crate) fn page_not_found() -> Response<Body> {
+    let mut response = Response::new(Body::from("404 page not found\n"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// The Accept header without transformations: a Status is no table.
 fn plain_accept(accept: Option<&str>) -> Option<&str> {
     let accept = accept?;
@@ -417,6 +436,21 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
         return Ok(first);
     }
     Ok([&first[..], &rest[..]].concat().into())
+}
+
+/// A name that cannot be part of a path is refused before anybody looks for it.
+fn check_name_parameter(info: &RequestInfo) -> Result<(), Status> {
+    let why = match &*info.name {
+        "." => "may not be '.'",
+        ".." => "may not be '..'",
+        name if name.contains('/') => "may not contain '/'",
+        name if name.contains('%') => "may not contain '%'",
+        _ => return Ok(()),
+    };
+    if !info.named {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("Name parameter invalid: {}: {why}", quoted(&info.name))))
 }
 
 fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo, field_selector: &'a str) -> Attributes<'a> {

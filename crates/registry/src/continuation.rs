@@ -34,12 +34,15 @@ impl Continuation {
     /// # Errors
     /// 400 in upstream's words.
     pub fn decode(token: &str) -> Result<Self, Status> {
-        let refuse = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| refuse(&e.to_string()))?;
+        let refuse = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| refuse(&illegal_base64(&e)))?;
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(&e.to_string()))?;
         match value["v"].as_str() {
             Some(VERSION) => {}
-            _ => return Err(refuse("server does not recognize this encoded version")),
+            other => {
+                let other = other.unwrap_or_default();
+                return Err(refuse(&format!("server does not recognize this encoded version {other}")));
+            }
         }
         let revision = match value["rv"].as_i64().unwrap_or(0) {
             -1 => None,
@@ -48,11 +51,12 @@ impl Continuation {
         };
         let start = value["start"].as_str().unwrap_or_default();
         if start.is_empty() {
-            return Err(refuse("no start key"));
+            return Err(refuse("encoded start key empty (version meta.k8s.io/v1)"));
         }
         // The key is joined to the resource's prefix: it may not climb out of it.
         let plain = start.trim_end_matches('\0');
-        if plain.starts_with('/') || plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let plain = plain.strip_prefix('/').unwrap_or(plain);
+        if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(refuse(start));
         }
         Ok(Self { revision, start: start.into() })
@@ -60,8 +64,18 @@ impl Continuation {
 
     /// The key that this continues after.
     pub fn last_key(&self) -> &str {
-        self.start.trim_end_matches('\0')
+        self.start.trim_end_matches('\0').trim_start_matches('/')
     }
+}
+
+/// What Go says of base64 that is none.
+fn illegal_base64(error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidLength(length) => length.saturating_sub(1),
+        base64::DecodeError::InvalidPadding => 0,
+    };
+    format!("illegal base64 data at input byte {at}")
 }
 
 #[cfg(test)]
@@ -77,7 +91,7 @@ mod tests {
 
     #[test]
     fn bad_tokens_are_refused() {
-        for start in ["../x", "/a", "", "a//b", "a/../../b"] {
+        for start in ["../x", "//a", "", "a//b", "a/../../b"] {
             let token = URL_SAFE_NO_PAD.encode(format!(r#"{{"v":"meta.k8s.io/v1","rv":1,"start":"{start}"}}"#));
             assert_eq!(Continuation::decode(&token).map_err(|s| s.code), Err(400), "{start}");
         }

@@ -80,13 +80,13 @@ impl ListOptions {
             match (self.send_initial_events, self.version_match.is_empty()) {
                 (Some(_), true) => errors.push(Error::forbidden(
                     &path,
-                    format!(
-                        "sendInitialEvents requires setting resourceVersionMatch to {}",
-                        api_semantics::field::quoted("NotOlderThan")
-                    ),
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                 )),
                 (None, false) => {
                     errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+                    if self.version_match != "NotOlderThan" {
+                        errors.push(Error::not_supported(&path, self.version_match.clone(), &["NotOlderThan"]));
+                    }
                 }
                 (Some(_), false) => {
                     if self.version_match != "NotOlderThan" {

@@ -260,7 +260,7 @@ impl Registry {
         let mut selection = Selection { namespace: namespace.into(), ..Selection::default() };
         if !options.label_selector.is_empty() {
             let labels = Selector::parse(&options.label_selector)
-                .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+                .map_err(|e| Status::bad_request(e.to_string()))?;
             if !labels.is_everything() {
                 selection.labels =
                     Some(Arc::new(move |object: &Object| labels.matches(|key| object.label(key))));
