@@ -204,12 +204,11 @@ impl Proxy {
         let mut request = request(&Method::GET, &path, Empty::<Bytes>::new())?;
         request.headers_mut().insert(header::HOST, host(&target)?);
         let url = format!("https://{}{path}", target.authority());
-        let (response, driver) =
-            wire::exchange(&self.tls.load_full(), &target, self.local_allowed, request).await.map_err(|failure| {
-                match failure {
-                    Failure::NotAllowed => not_allowed(),
-                    Failure::Dial(text) | Failure::Exchange(text) => unknown(format!("Get {}: {text}", quoted(&url))),
-                }
+        let (response, driver) = wire::exchange(&self.tls.load_full(), &target, self.local_allowed, request)
+            .await
+            .map_err(|failure| match failure {
+                Failure::NotAllowed => not_allowed(),
+                Failure::Dial(text) | Failure::Exchange(text) => unknown(format!("Get {}: {text}", quoted(&url))),
             })?;
         let code = response.status().as_u16();
         if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
@@ -252,10 +251,10 @@ impl Proxy {
         let (mut response, driver) = wire::exchange(&self.tls.load_full(), target, self.local_allowed, request)
             .await
             .map_err(|failure| match failure {
-                Failure::NotAllowed => not_allowed(),
-                Failure::Dial(text) => unknown(format!("error dialing backend: {text}")),
-                Failure::Exchange(text) => unknown(text),
-            })?;
+            Failure::NotAllowed => not_allowed(),
+            Failure::Dial(text) => unknown(format!("error dialing backend: {text}")),
+            Failure::Exchange(text) => unknown(text),
+        })?;
         let status = response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS {
             if status.as_u16() < 400 {
@@ -309,11 +308,11 @@ impl Proxy {
         let (mut response, driver) = wire::exchange(&self.tls.load_full(), target, self.local_allowed, request)
             .await
             .map_err(|failure| match failure {
-                Failure::NotAllowed => not_allowed(),
-                Failure::Dial(text) | Failure::Exchange(text) => {
-                    Status::service_unavailable(format!("error trying to reach service: {text}"))
-                }
-            })?;
+            Failure::NotAllowed => not_allowed(),
+            Failure::Dial(text) | Failure::Exchange(text) => {
+                Status::service_unavailable(format!("error trying to reach service: {text}"))
+            }
+        })?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(unknown("the backend switched protocols without being asked"));
         }

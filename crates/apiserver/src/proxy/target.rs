@@ -108,8 +108,8 @@ fn not_found(resource: &str, name: &str) -> Status {
 /// What `proxy` of a node, pod or service leads to.
 pub(super) fn proxied(objects: &impl Objects, info: &RequestInfo, turn: &AtomicUsize) -> Result<Target, Status> {
     let what = info.resource.trim_end_matches('s');
-    let (scheme, name, port) =
-        split(&info.name).ok_or_else(|| Status::bad_request(format!("invalid {what} request {}", quoted(&info.name))))?;
+    let (scheme, name, port) = split(&info.name)
+        .ok_or_else(|| Status::bad_request(format!("invalid {what} request {}", quoted(&info.name))))?;
     match what {
         "node" => {
             let kubelet = kubelet(objects, name, Trust::Kubelet)?;
@@ -176,7 +176,8 @@ fn service(
         for subset in endpoints.list_at(&["subsets"]) {
             for number in ports_named(subset, &port) {
                 let addresses = subset.list_at(&["addresses"]).iter();
-                places.extend(addresses.map(|a| (SmolStr::new(a.str_at(&["ip"])), number, a.get("targetRef").cloned())));
+                places
+                    .extend(addresses.map(|a| (SmolStr::new(a.str_at(&["ip"])), number, a.get("targetRef").cloned())));
             }
         }
     }
@@ -269,13 +270,16 @@ pub(super) fn log(
     if node.is_empty() {
         return Ok(None);
     }
-    let trust =
-        if query.flag("insecureSkipTLSVerifyBackend") { Trust::UnverifiedKubelet } else { Trust::Kubelet };
+    let trust = if query.flag("insecureSkipTLSVerifyBackend") { Trust::UnverifiedKubelet } else { Trust::Kubelet };
     let path = format!("/containerLogs/{}/{}/{container}", info.namespace, info.name);
     Ok(Some((kubelet(objects, node, trust)?, with_query(&path, parameters))))
 }
 
-fn check_log_options([limit, since_seconds, tail]: [Option<i64>; 3], since_time: bool, name: &str) -> Result<(), Status> {
+fn check_log_options(
+    [limit, since_seconds, tail]: [Option<i64>; 3],
+    since_time: bool,
+    name: &str,
+) -> Result<(), Status> {
     let mut errors = Vec::new();
     if let Some(tail) = tail.filter(|n| *n < 0) {
         errors.push(Error::invalid(&Path::new("tailLines"), tail, "must be greater than or equal to 0"));
@@ -284,10 +288,8 @@ fn check_log_options([limit, since_seconds, tail]: [Option<i64>; 3], since_time:
         errors.push(Error::invalid(&Path::new("limitBytes"), limit, "must be greater than 0"));
     }
     match since_seconds {
-        Some(_) if since_time => errors.push(Error::forbidden(
-            &Path::new(""),
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        )),
+        Some(_) if since_time => errors
+            .push(Error::forbidden(&Path::new(""), "at most one of `sinceTime` or `sinceSeconds` may be specified")),
         Some(seconds) if seconds < 1 => {
             errors.push(Error::invalid(&Path::new("sinceSeconds"), seconds, "must be greater than 0"));
         }
@@ -341,8 +343,11 @@ pub(super) fn stream(objects: &impl Objects, info: &RequestInfo, query: &Query) 
 /// The container that is meant.
 fn container<'a>(pod: &'a Value, wanted: &'a str) -> Result<&'a str, Status> {
     let lists = ["initContainers", "containers", "ephemeralContainers"];
-    let names: Vec<&str> =
-        lists.iter().flat_map(|list| pod.list_at(&["spec", list])).map(|container| container.str_at(&["name"])).collect();
+    let names: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| pod.list_at(&["spec", list]))
+        .map(|container| container.str_at(&["name"]))
+        .collect();
     let pod_name = pod.str_at(&["metadata", "name"]);
     if !wanted.is_empty() {
         return match names.iter().find(|name| **name == wanted) {

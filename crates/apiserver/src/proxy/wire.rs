@@ -228,7 +228,10 @@ fn handshake_text(error: &io::Error) -> String {
     let failed = |why: &str| format!("tls: failed to verify certificate: x509: {why}");
     match inner {
         Some(rustls::Error::InvalidCertificate(problem)) => match problem {
-            CertificateError::UnknownIssuer => failed("certificate signed by unknown authority"),
+            // An authority of the same name with another key is no better than none.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                failed("certificate signed by unknown authority")
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 failed("certificate has expired or is not yet valid")
             }
