@@ -1,0 +1,4 @@
+//! The documents and answers of this crate.
+
+mod answers;
+mod documents;
