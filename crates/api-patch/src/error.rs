@@ -30,12 +30,9 @@ impl PatchError {
     pub fn to_status(&self) -> Status {
         match self {
             Self::Malformed(text) => Status::bad_request(text.as_str()),
-            Self::NotApplicable(_) => Status {
-                code: 422,
-                reason: "Invalid".into(),
-                message: "the server rejected our request due to an error in our request".into(),
-                ..Status::default()
-            },
+            Self::NotApplicable(_) => {
+                Status::generic(422, "Invalid", "the server rejected our request due to an error in our request")
+            }
             Self::TooManyOperations(text) => Status {
                 code: 413,
                 reason: "RequestEntityTooLarge".into(),

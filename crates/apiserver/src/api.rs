@@ -96,7 +96,7 @@ impl ApiRequest {
             "update" => "UpdateOptions",
             _ => "PatchOptions",
         };
-        let dry_run: Vec<&str> = self.query.all("dryRun").filter(|value| !value.is_empty()).collect();
+        let dry_run: Vec<&str> = self.query.all("dryRun").collect();
         let manager = self.query.text("fieldManager");
         let mut errors = dry_run_errors(&dry_run);
         errors.extend(field_manager_errors(manager));
@@ -108,7 +108,7 @@ impl ApiRequest {
                 errors.push(api_semantics::field::Error::not_supported(
                     &api_semantics::field::Path::new("fieldValidation"),
                     other,
-                    &["Ignore", "Strict", "Warn"],
+                    &["", "Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
             }
@@ -209,7 +209,8 @@ impl Api {
         let info = &request.info;
         let namespaced = served.storage.namespaced;
         if namespaced && info.namespace.is_empty() && !matches!(&*info.verb, "list" | "watch") {
-            return Err(not_allowed());
+            // The path of all namespaces takes lists; a path of one object there does not exist.
+            return Err(if info.named { Status::path_not_found() } else { not_allowed() });
         }
         if !namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
             return Err(Status::path_not_found());
@@ -224,6 +225,18 @@ impl Api {
         if !verbs.iter().any(|verb| *verb == info.verb) {
             return Err(not_allowed());
         }
+        if !info.named && matches!(&*info.verb, "update" | "patch") {
+            return Err(not_allowed());
+        }
+        let mut answer = self.answer_verb(request, served).await?;
+        if info.subresource.is_empty() && let Some(warning) = served.storage.kind.deprecation() {
+            answer.warnings.insert(0, warning.into());
+        }
+        Ok(answer)
+    }
+
+    async fn answer_verb(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+        let info = &request.info;
         match (&*info.verb, &*info.subresource) {
             ("get", "scale") => self.get_scale(request, served).await,
             ("update" | "patch", "scale") => self.change_scale(request, served).await,
@@ -326,6 +339,10 @@ impl Api {
     fn patch_type(request: &ApiRequest, served: &Served) -> Result<PatchType, Status> {
         let text = request.header(http::header::CONTENT_TYPE).unwrap_or_default();
         let custom = served.storage.stored_as == registry::StoredAs::Json;
+        if PatchType::from_media_type(text).is_none() && !custom {
+            // Routes of built-in kinds refuse before anything looks at the request.
+            return Err(Status::generic(415, "UnsupportedMediaType", "415: Unsupported Media Type"));
+        }
         match PatchType::from_media_type(text) {
             Some(PatchType::Strategic) if custom => {}
             Some(ty) => return Ok(ty),
@@ -521,12 +538,8 @@ fn object_namespace(info: &RequestInfo) -> &str {
 
 /// 405 for a path that exists but not for this method.
 pub fn not_allowed() -> Status {
-    Status {
-        code: 405,
-        reason: "MethodNotAllowed".into(),
-        message: "the server does not allow this method on the requested resource".into(),
-        ..Status::default()
-    }
+    let message = "the server does not allow this method on the requested resource";
+    Status::generic(405, "MethodNotAllowed", message)
 }
 
 /// A Status of success; a code of 0 is left out.

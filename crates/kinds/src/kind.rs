@@ -135,6 +135,16 @@ pub trait Kind: Send + Sync {
     fn returns_deleted_object(&self) -> bool {
         false
     }
+
+    /// Whether a deletion that says nothing about dependents leaves them where they are.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// The warning for a deletion that says nothing about dependents.
+    fn deletion_warning(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A kind with no behaviour of its own.

@@ -40,8 +40,8 @@ impl Deleted {
 
 /// What the next step of a deletion is.
 enum Plan {
-    /// Remove the object.
-    Now,
+    /// Remove the object; its last state as the client shall see it.
+    Now(Value),
     /// Store this state.
     Mark(Value),
     /// It is being deleted already.
@@ -63,6 +63,10 @@ impl Registry {
     ) -> Result<Deleted, Status> {
         let storage = &*served.storage;
         cx.options.dry_run |= options.dry_run;
+        if options.propagation.is_none() && options.orphan_dependents.is_none() {
+            let warning = storage.kind.deletion_warning().filter(|warning| !cx.warnings.iter().any(|said| said == warning));
+            cx.warnings.extend(warning.map(Into::into));
+        }
         let mut admitted = false;
         for _ in 0..TRIES {
             let Some(existing) = self.existing(storage, namespace, name).await? else {
@@ -78,7 +82,7 @@ impl Registry {
             let now = self.world.clock.now();
             let step = match plan(storage, &existing.value, options, now) {
                 Plan::Wait => return Ok(Deleted::Pending(existing.value)),
-                Plan::Now => self.remove(storage, cx, namespace, name, existing).await?,
+                Plan::Now(last) => self.remove(storage, cx, namespace, name, &existing, last).await?,
                 Plan::Mark(value) => self.mark(storage, cx, namespace, name, &existing, value).await?,
             };
             if let Some(deleted) = step {
@@ -94,16 +98,17 @@ impl Registry {
         cx: &Context,
         namespace: &str,
         name: &str,
-        existing: Existing,
+        existing: &Existing,
+        last: Value,
     ) -> Result<Option<Deleted>, Status> {
         if cx.options.dry_run {
-            return Ok(Some(Deleted::Gone(existing.value)));
+            return Ok(Some(Deleted::Gone(last)));
         }
         let mut claim = self.hooks.before_delete(self, storage, &existing.value);
         let txn = Txn::delete_if(storage.key(namespace, name), Revision(existing.revision));
         let Some(revision) = self.commit(txn, &mut claim).await? else { return Ok(None) };
         claim.done();
-        let mut value = existing.value;
+        let mut value = last;
         codec::set_version(&mut value, revision);
         Ok(Some(Deleted::Gone(value)))
     }
@@ -172,21 +177,25 @@ fn check_preconditions(
     existing: &Existing,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    let conflict = |what: &str, wanted: &str, found: &str| {
+    let conflict = |what: &str, wanted: &str, found: &str, done: &str| {
+        // Upstream names the kind here, as if it were the resource.
         Err(Status::conflict(
-            &storage.group_resource,
+            &GroupResource::new(storage.group_resource.group.clone(), storage.kind_name.clone()),
             name,
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"),
+            format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). \
+                 The object might have been {done}"
+            ),
         ))
     };
     let uid = existing.value.str_at(&["metadata", "uid"]);
     match &options.uid {
-        Some(wanted) if wanted != uid => return conflict("UID", wanted, uid),
+        Some(wanted) if wanted != uid => return conflict("UID", wanted, uid, "deleted and then recreated"),
         _ => {}
     }
     let version = existing.revision.to_string();
     match &options.resource_version {
-        Some(wanted) if *wanted != version => conflict("ResourceVersion", wanted, &version),
+        Some(wanted) if *wanted != version => conflict("ResourceVersion", wanted, &version, "modified"),
         _ => Ok(()),
     }
 }
@@ -194,7 +203,7 @@ fn check_preconditions(
 /// Decides the next step (upstream's BeforeDelete and its callers).
 fn plan(storage: &Storage, object: &Value, options: &DeleteOptions, now: world::Timestamp) -> Plan {
     if is_namespace(&storage.group_resource) {
-        return plan_namespace(object, options, now);
+        return plan_namespace(storage, object, options, now);
     }
     let mut marked = object.clone();
     let requested = options.grace_period_seconds;
@@ -222,7 +231,7 @@ fn plan(storage: &Storage, object: &Value, options: &DeleteOptions, now: world::
             }
         }
     };
-    let pending_finalizers = set_finalizers(&mut marked, options);
+    let pending_finalizers = set_finalizers(storage, &mut marked, options);
     match (graceful, pending_finalizers) {
         (false, true) => {
             if !being_deleted {
@@ -231,9 +240,9 @@ fn plan(storage: &Storage, object: &Value, options: &DeleteOptions, now: world::
             marked.set(&["metadata", "deletionGracePeriodSeconds"], 0);
             Plan::Mark(marked)
         }
-        (true, false) if marked.int_at(&["metadata", "deletionGracePeriodSeconds"]) == Some(0) => Plan::Now,
+        (true, false) if marked.int_at(&["metadata", "deletionGracePeriodSeconds"]) == Some(0) => Plan::Now(marked),
         (true, _) => Plan::Mark(marked),
-        (false, false) => Plan::Now,
+        (false, false) => Plan::Now(marked),
     }
 }
 
@@ -248,12 +257,12 @@ fn mark_deleted(object: &mut Value, now: world::Timestamp, grace: i64) {
 }
 
 /// Sets the garbage collector's finalizers as the options say; tells whether any finalizer is left.
-fn set_finalizers(object: &mut Value, options: &DeleteOptions) -> bool {
+fn set_finalizers(storage: &Storage, object: &mut Value, options: &DeleteOptions) -> bool {
     let has = |name: &str| object.list_at(&["metadata", "finalizers"]).iter().any(|f| f.as_str() == Some(name));
     let orphan = match (options.orphan_dependents, options.propagation) {
         (Some(orphan), _) => orphan,
         (None, Some(propagation)) => propagation == Propagation::Orphan,
-        (None, None) => has(ORPHAN),
+        (None, None) => has(ORPHAN) || (storage.kind.orphans_by_default() && !has(FOREGROUND)),
     };
     let foreground = match (options.orphan_dependents, options.propagation) {
         (Some(_), _) => false,
@@ -282,18 +291,18 @@ fn is_namespace(resource: &GroupResource) -> bool {
 }
 
 /// A namespace goes through `Terminating` until its own finalizers (`spec.finalizers`) are gone.
-fn plan_namespace(object: &Value, options: &DeleteOptions, now: world::Timestamp) -> Plan {
+fn plan_namespace(storage: &Storage, object: &Value, options: &DeleteOptions, now: world::Timestamp) -> Plan {
     let mut marked = object.clone();
     if object.at(&["metadata", "deletionTimestamp"]).is_none() {
-        set_finalizers(&mut marked, options);
+        set_finalizers(storage, &mut marked, options);
         let content = !object.list_at(&["spec", "finalizers"]).is_empty();
         let held = !marked.list_at(&["metadata", "finalizers"]).is_empty();
         marked.set(&["metadata", "deletionTimestamp"], codec::time(now));
         marked.set(&["status", "phase"], "Terminating");
-        return if content || held { Plan::Mark(marked) } else { Plan::Now };
+        return if content || held { Plan::Mark(marked) } else { Plan::Now(marked) };
     }
     if !object.list_at(&["spec", "finalizers"]).is_empty() || !object.list_at(&["metadata", "finalizers"]).is_empty() {
         return Plan::Wait;
     }
-    Plan::Now
+    Plan::Now(marked)
 }

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use api_schema::Value;
+use api_schema::{SmolStr, Value};
 use api_semantics::field::ErrorList;
 use api_semantics::status::Status;
+use authn::UserInfo;
 use store::Txn;
 
 use crate::registry::Registry;
@@ -62,6 +63,25 @@ impl Drop for Claim {
     }
 }
 
+/// A CertificateSigningRequest says who asks, whatever the client wrote there.
+fn state_requester(object: &mut Value, user: &UserInfo) {
+    let texts = |texts: &[SmolStr]| texts.iter().cloned().map(Value::from).collect::<Vec<_>>();
+    for field in ["username", "uid", "groups", "extra"] {
+        object.remove(&["spec", field]);
+    }
+    for (field, text) in [("username", &user.name), ("uid", &user.uid)] {
+        if !text.is_empty() {
+            object.set(&["spec", field], text.clone());
+        }
+    }
+    if !user.groups.is_empty() {
+        object.set(&["spec", "groups"], texts(&user.groups));
+    }
+    for (key, values) in &user.extra {
+        object.set(&["spec", "extra", key], texts(values));
+    }
+}
+
 /// The hooks of all kinds.
 #[derive(Debug)]
 pub struct Hooks {
@@ -94,6 +114,9 @@ impl Hooks {
     ) -> Result<Claim, Status> {
         if Self::is_service(storage) {
             return Services::allocate(&self.services, registry, storage, cx, object, None).await;
+        }
+        if storage.group_resource.resource == "certificatesigningrequests" {
+            state_requester(object, &cx.user);
         }
         Ok(Claim::default())
     }

@@ -233,6 +233,11 @@ pub fn dry_run_errors(values: &[&str]) -> ErrorList {
     vec![Error::not_supported(&Path::new("dryRun"), items, &["All"])]
 }
 
+/// A character as Go's `%#U` shows it.
+fn shown_rune(rune: char) -> String {
+    if rune.is_control() { format!("U+{:04X}", u32::from(rune)) } else { format!("U+{:04X} '{rune}'", u32::from(rune)) }
+}
+
 /// What is wrong with a field manager's name.
 pub fn field_manager_errors(name: &str) -> ErrorList {
     let path = Path::new("fieldManager");
@@ -244,7 +249,7 @@ pub fn field_manager_errors(name: &str) -> ErrorList {
         errors.push(Error::invalid(
             &path,
             name,
-            format!("invalid character {} (at position {at})", api_semantics::field::quoted(&name[at..]).replace('"', "'")),
+            format!("invalid character {} (at position {at})", shown_rune(name[at..].chars().next().unwrap_or_default())),
         ));
     }
     errors

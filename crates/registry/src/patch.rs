@@ -65,6 +65,7 @@ impl Registry {
         if ty == PatchType::Apply {
             return self.apply(served, cx, namespace, name, subresource, body).await;
         }
+        cx.patches = true;
         let ready = read_patch(served, ty, body, cx)?;
         let part = Part::new(subresource);
         self.modify(served, cx, namespace, name, part, |existing, cx| {
@@ -120,6 +121,7 @@ impl Registry {
     ) -> Result<Written, Status> {
         let applied = ownership::decode_applied(served, body, cx)?;
         cx.applies = true;
+        cx.patches = true;
         let storage = &*served.storage;
         let part = Part::new(subresource);
         loop {

@@ -313,7 +313,10 @@ impl Services {
                 errors.push(Error::invalid(
                     &path,
                     shown,
-                    format!("failed to allocate IP {address}: the provided network does not match the current range"),
+                    format!(
+                        "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
+                         The range of valid IPs is {cidr}"
+                    ),
                 ));
             } else if taken.addresses.contains(&address) {
                 errors.push(Error::invalid(

@@ -139,11 +139,7 @@ impl Registry {
                 let uid = scale.str_at(&["metadata", "uid"]);
                 let own_uid = existing.value.str_at(&["metadata", "uid"]);
                 if !uid.is_empty() && uid != own_uid {
-                    return Err(Status::conflict(
-                        &resource,
-                        name,
-                        format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own_uid}"),
-                    ));
+                    return Err(crate::write::uid_conflict(&served.storage, namespace, name, uid, own_uid));
                 }
                 let replicas = scale.int_at(&["spec", "replicas"]).unwrap_or(0);
                 if replicas < 0 {
@@ -193,11 +189,7 @@ impl Registry {
                 let uid = binding.str_at(&["metadata", "uid"]);
                 let own_uid = existing.value.str_at(&["metadata", "uid"]);
                 if !uid.is_empty() && uid != own_uid {
-                    return Err(Status::conflict(
-                        &resource,
-                        &name,
-                        format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own_uid}"),
-                    ));
+                    return Err(crate::write::uid_conflict(storage, namespace, &name, uid, own_uid));
                 }
                 if existing.value.at(&["metadata", "deletionTimestamp"]).is_some() {
                     return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));

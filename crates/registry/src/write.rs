@@ -24,6 +24,7 @@ const GENERATED_BASE_MAX: usize = 58;
 const GENERATED_TRIES: usize = 8;
 /// How often a patch or an unconditional update is tried again when somebody else was faster.
 const CONFLICT_TRIES: usize = 100;
+const OTHER_NAMESPACE: &str = "the namespace of the provided object does not match the namespace sent on the request";
 /// Events live this long (upstream's --event-ttl).
 const EVENT_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -38,12 +39,14 @@ pub struct Context {
     pub warnings: Vec<String>,
     /// Whether this is server-side apply, which notes its fields itself.
     pub(crate) applies: bool,
+    /// Whether this is a patch: its UID is a field like others, and no precondition.
+    pub(crate) patches: bool,
 }
 
 impl Context {
     /// A request by `user`.
     pub fn new(user: Arc<UserInfo>, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Vec::new(), applies: false }
+        Self { user, options, warnings: Vec::new(), applies: false, patches: false }
     }
 }
 
@@ -154,6 +157,8 @@ impl Registry {
         let kind = &*storage.kind;
         let now = self.world.clock.now();
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
+        let states_version =
+            object.str_at(&["metadata", "resourceVersion"]).parse::<u64>().is_ok_and(|version| version != 0);
         ownership::on_create(served, cx, &mut object, now)?;
         self.admit(storage, cx, Operation::Create, "", namespace, &name, Some(&mut object), None).await?;
         kind.default(&mut object);
@@ -171,6 +176,9 @@ impl Registry {
             codec::clear_status(storage, &mut object);
         }
         kind.prepare_create(&mut object);
+        kind.stamp(&mut object, None, &codec::time(now));
+        // What is derived has defaults, too.
+        kind.default(&mut object);
         let mut claim = self.hooks.before_create(self, storage, cx, &mut object).await?;
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
         let mut errors = meta::validate(&object, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
@@ -180,6 +188,9 @@ impl Registry {
         cx.warnings.extend(kind.warnings(&object, None));
         self.admit_validating(storage, cx, Operation::Create, "", namespace, &name, Some(&object), None).await?;
         let bytes = codec::encode_stored(storage, &object)?;
+        if states_version && !cx.options.dry_run {
+            return Err(Status::plain("resourceVersion should not be set on objects to be created"));
+        }
         if cx.options.dry_run {
             let key = storage.key(namespace, &name);
             let there = self.store.get(key.as_bytes(), None).await.map_err(|e| store_status(&e))?;
@@ -227,23 +238,15 @@ impl Registry {
     ) -> Result<Written, Status> {
         let storage = &*served.storage;
         let mut object = codec::to_stored(served, object)?;
-        check_name(&object, namespace, name)?;
         match_namespace(&mut object, namespace)?;
+        check_name(&object, namespace, name)?;
         storage.kind.default(&mut object);
         let part = Part::new(subresource);
         if part == Part::Main && storage.kind.create_on_update() && self.existing(storage, namespace, name).await?.is_none()
         {
             if !object.str_at(&["metadata", "uid"]).is_empty() {
-                return Err(Status::conflict(
-                    &storage.group_resource,
-                    name,
-                    format!(
-                        "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-                         Precondition failed: UID in precondition: {}, UID in object meta: ",
-                        storage.key(namespace, name),
-                        object.str_at(&["metadata", "uid"])
-                    ),
-                ));
+                let uid = object.str_at(&["metadata", "uid"]);
+                return Err(uid_conflict(storage, namespace, name, uid, ""));
             }
             return self.create_named(served, cx, namespace, object).await;
         }
@@ -307,7 +310,7 @@ impl Registry {
         let kind = &*storage.kind;
         let now = self.world.clock.now();
         let old = &existing.value;
-        check_version(storage, name, existing, &mut new)?;
+        check_version(storage, cx, namespace, name, existing, &mut new)?;
         keep_system_meta(&mut new, old);
         self.keep_other_parts(storage, part, &mut new, old);
         ownership::on_update(served, cx, old, &mut new, part.name(), now)?;
@@ -318,6 +321,8 @@ impl Registry {
             Part::Status => kind.prepare_status_update(&mut new, old),
             Part::Other(name) => self.hooks.prepare_subresource(storage, name, &mut new, old),
         }
+        kind.stamp(&mut new, Some(old), &codec::time(now));
+        kind.default(&mut new);
         if kind.has_generation() {
             count_generation(&mut new, old, storage.has_status);
         }
@@ -325,8 +330,7 @@ impl Registry {
             Part::Main => self.hooks.before_update(self, storage, cx, &mut new, old).await?,
             _ => Claim::default(),
         };
-        let mut errors = meta::validate(&new, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
-        errors.extend(meta::validate_update(&new, old));
+        let mut errors = metadata_errors(storage, &new, old);
         match part {
             Part::Main => {
                 errors.extend(self.validate(storage, &new));
@@ -359,6 +363,8 @@ impl Registry {
         }
         let Some(revision) = self.commit(txn, &mut claim).await? else { return Ok(None) };
         claim.done();
+        // Who takes away the last finalizer sees the object as it was stored last.
+        let revision = if ends { existing.revision } else { revision };
         codec::set_version(&mut new, revision);
         Ok(Some(Written { value: new, bytes, revision, created: false }))
     }
@@ -500,7 +506,7 @@ fn match_namespace(object: &mut Value, namespace: &str) -> Result<(), Status> {
         object.remove(&["metadata", "namespace"]);
         return Ok(());
     }
-    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+    Err(Status::bad_request(OTHER_NAMESPACE))
 }
 
 /// The body's name and namespace are those of the URL.
@@ -517,23 +523,24 @@ pub(crate) fn check_name(object: &Value, namespace: &str, name: &str) -> Result<
         )));
     }
     if !namespace.is_empty() && !stated_namespace.is_empty() && stated_namespace != namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({stated_namespace}) does not match the namespace on the request ({namespace})"
-        )));
+        return Err(Status::bad_request(OTHER_NAMESPACE));
     }
     Ok(())
 }
 
 /// The version and the UID that the client expects are those that are there.
-fn check_version(storage: &Storage, name: &str, existing: &Existing, new: &mut Value) -> Result<(), Status> {
+fn check_version(
+    storage: &Storage,
+    cx: &Context,
+    namespace: &str,
+    name: &str,
+    existing: &Existing,
+    new: &mut Value,
+) -> Result<(), Status> {
     let uid = new.str_at(&["metadata", "uid"]);
     let old_uid = existing.value.str_at(&["metadata", "uid"]);
-    if !uid.is_empty() && uid != old_uid {
-        return Err(Status::conflict(
-            &storage.group_resource,
-            name,
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"),
-        ));
+    if !cx.patches && !uid.is_empty() && uid != old_uid {
+        return Err(uid_conflict(storage, namespace, name, uid, old_uid));
     }
     let version = new.str_at(&["metadata", "resourceVersion"]).to_owned();
     match version.as_str() {
@@ -543,19 +550,40 @@ fn check_version(storage: &Storage, name: &str, existing: &Existing, new: &mut V
         }
         "" | "0" => {
             let path = Path::new("metadata.resourceVersion");
-            let error = Error::invalid(&path, Value::Raw("0".into()), "must be specified for an update");
-            Err(invalid(storage, name, &[Error { value: "0x0".into(), ..error }]))
+            let error = Error::invalid(&path, 0i64, "must be specified for an update");
+            let resource = &storage.group_resource;
+            Err(Status::invalid(&resource.group, &resource.resource, name, &[error]))
         }
         version => match version.parse::<u64>() {
             Ok(version) if version == existing.revision => Ok(()),
             Ok(_) => Err(Status::modified(&storage.group_resource, name)),
-            Err(_) => {
-                let path = Path::new("metadata.resourceVersion");
-                let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api_semantics::field::quoted(version));
-                Err(invalid(storage, name, &[Error::invalid(&path, version, why)]))
-            }
+            Err(_) => Err(Status::plain(format!(
+                "strconv.ParseUint: parsing {}: invalid syntax",
+                api_semantics::field::quoted(version)
+            ))),
         },
     }
+}
+
+/// 409: the client means another object of this name.
+pub(crate) fn uid_conflict(storage: &Storage, namespace: &str, name: &str, wanted: &str, found: &str) -> Status {
+    let key = storage.key(namespace, name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    );
+    Status::conflict(&storage.group_resource, name, why)
+}
+
+/// What is wrong with the metadata of an updated object. The generic flow asks, and each kind asks again (upstream's
+/// ValidateObjectMetaUpdate); what holds for all metadata is part of both questions, and of the answer as often.
+fn metadata_errors(storage: &Storage, new: &Value, old: &Value) -> ErrorList {
+    let kind = &*storage.kind;
+    let always = meta::validate(new, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
+    let mut update = meta::validate_update(new, old);
+    let asked_again = ["metadata.labels", "metadata.annotations", "metadata.ownerReferences", "metadata.managedFields"];
+    update.extend(always.iter().filter(|error| asked_again.iter().any(|field| error.field.starts_with(field))).cloned());
+    [&always, &update, &update, &always].into_iter().flatten().cloned().collect()
 }
 
 /// Metadata that updates leave as it is.

@@ -24,6 +24,10 @@ impl Kind for Namespace {
         "namespaces"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns1123_label(name, prefix)
     }

@@ -29,6 +29,10 @@ impl Kind for PersistentVolume {
         "persistentvolumes"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

@@ -30,6 +30,10 @@ impl Kind for PersistentVolumeClaim {
         "persistentvolumeclaims"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

@@ -21,6 +21,10 @@ impl Kind for ReplicationController {
         "replicationcontrollers"
     }
 
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         if object.at(&["spec", "replicas"]).is_none() {
             object.set(&["spec", "replicas"], 1);

@@ -20,6 +20,10 @@ impl Kind for ResourceQuota {
         "resourcequotas"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

@@ -32,6 +32,10 @@ impl Kind for Service {
         "services"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns1123_label(name, prefix)
     }

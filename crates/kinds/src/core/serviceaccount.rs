@@ -19,6 +19,10 @@ impl Kind for ServiceAccount {
         "serviceaccounts"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

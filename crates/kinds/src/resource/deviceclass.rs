@@ -19,6 +19,10 @@ impl Kind for DeviceClass {
         "deviceclasses"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");

@@ -34,6 +34,10 @@ impl Kind for ResourceClaim {
         "resourceclaims"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         claim::default(object, &["spec"]);
     }

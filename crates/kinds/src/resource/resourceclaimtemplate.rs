@@ -21,6 +21,10 @@ impl Kind for ResourceClaimTemplate {
         "resourceclaimtemplates"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         claim::default(object, &["spec", "spec"]);
     }

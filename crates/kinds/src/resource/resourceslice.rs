@@ -43,6 +43,10 @@ impl Kind for ResourceSlice {
         "resourceslices"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn stamp(&self, new: &mut Value, _old: Option<&Value>, now: &str) {
         for device in items_mut(new, &["spec", "devices"]) {
             for taint in items_mut(device, &["taints"]) {

@@ -26,6 +26,10 @@ impl Kind for CsiDriver {
         "csidrivers"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         default_field(object, &["spec", "attachRequired"], true);
         for field in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {

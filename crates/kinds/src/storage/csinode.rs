@@ -22,6 +22,10 @@ impl Kind for CsiNode {
         "csinodes"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let drivers = Path::new("spec.drivers");

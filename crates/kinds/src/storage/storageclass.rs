@@ -18,6 +18,10 @@ impl Kind for StorageClass {
         "storageclasses"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         default_field(object, &["reclaimPolicy"], "Delete");
         default_field(object, &["volumeBindingMode"], "Immediate");

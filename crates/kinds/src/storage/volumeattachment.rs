@@ -21,6 +21,10 @@ impl Kind for VolumeAttachment {
         "volumeattachments"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         check(object)
     }

@@ -19,6 +19,10 @@ impl Kind for VolumeAttributesClass {
         "volumeattributesclasses"
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         super::check_provisioner(&mut errors, &Path::new("driverName"), object.str_at(&["driverName"]));
