@@ -438,8 +438,8 @@ fn passed_back(
 
 /// A redirect within a backend leads through the proxy; one to elsewhere stays as it is.
 fn rewrite(location: &str, prefix: &str, own: &[&str]) -> String {
-    let absolute = location.split_once("://").map(|(scheme, rest)| (scheme, rest));
-    let without_scheme = absolute.map(|(_, rest)| rest).or_else(|| location.strip_prefix("//"));
+    let absolute = location.split_once("://").map(|(_, rest)| rest);
+    let without_scheme = absolute.or_else(|| location.strip_prefix("//"));
     let (host, path) = match without_scheme {
         Some(rest) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
         None => ("", location),

@@ -98,6 +98,9 @@ async fn backend(mut request: Request<Incoming>, log: Log) -> Response<Body> {
     if path.contains("broken") {
         return saying(500, "the disk is gone");
     }
+    if path.contains("nothing") {
+        return saying(204, Body::Empty);
+    }
     if path.contains("moved") {
         let mut response = saying(302, Body::Empty);
         response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/login?next=1"));
@@ -243,6 +246,11 @@ async fn world(trusted: bool, local_allowed: bool) -> World {
             ),
         );
     }
+    // A service without slices has Endpoints.
+    objects.add("services/ns/old", r#"{"spec":{"ports":[{"port":80}]}}"#);
+    let address = r#"{"ip":"127.0.0.1","targetRef":{"namespace":"ns","name":"p"}}"#;
+    let subset = format!(r#"{{"addresses":[{address}],"ports":[{{"port":{pod_port}}}]}}"#);
+    objects.add("endpoints/ns/old", &format!(r#"{{"subsets":[{subset}]}}"#));
     let other = || self::certificates().authority;
     let authority = if trusted { certificates.authority } else { other() };
     let config = ProxyConfig { client: Some(certificates.client), kubelet_ca: Some(vec![authority]) };
@@ -504,6 +512,19 @@ async fn nodes_pods_and_services_are_proxied() {
     assert!(redirect.contains(&format!("location: {api}/pods/p/proxy/?q=1\r\n")), "{redirect}");
     let moved = world.ask("GET", &format!("{api}/pods/p/proxy/moved"), "", "").await;
     assert!(moved.contains(&format!("location: {api}/pods/p/proxy/login?next=1\r\n")), "{moved}");
+    let head = world.ask("HEAD", &format!("{api}/pods/p/proxy/x"), "", "").await;
+    let length = format!("HEAD /x x-forwarded-uri={api}/pods/p/proxy/x body=").len();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(head.contains(&format!("content-length: {length}\r\n")), "{head}");
+    world.check(&format!("{api}/pods/p/proxy/nothing"), "204").await;
+    let no_port = "503 [ServiceUnavailable] error trying to reach service: dial tcp: lookup tcp/web: unknown port";
+    world.check(&format!("{api}/pods/p:web/proxy/"), no_port).await;
+    world
+        .check(
+            &format!("{api}/services/old:80/proxy/x"),
+            &format!("200 GET /x {}", forwarded(&format!("{api}/services/old:80/proxy/x"))),
+        )
+        .await;
 
     let unavailable = "503 [ServiceUnavailable]";
     world

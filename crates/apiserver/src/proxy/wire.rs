@@ -158,7 +158,7 @@ async fn connect(tls: &Tls, target: &Target, local_allowed: bool) -> Result<Box<
     }
 }
 
-async fn dial<'a>(target: &'a Target, local_allowed: bool) -> Result<(TcpStream, &'a str), Failure> {
+async fn dial(target: &Target, local_allowed: bool) -> Result<(TcpStream, &str), Failure> {
     let mut first = None;
     for host in &target.hosts {
         let addresses = match resolve(host, target.port).await {
