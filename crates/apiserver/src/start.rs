@@ -29,7 +29,7 @@ use crate::discovery::{Discovery, PathHandler};
 use crate::handler::{Chain, InFlight};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::serve;
 use crate::virtuals::Virtuals;
 
@@ -274,7 +274,12 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
 
     let stopping = Arc::new(AtomicBool::new(false));
     let health = Health::new(Arc::clone(&stopping));
-    let others: Vec<Box<dyn PathHandler>> = vec![Box::new(documents)];
+    let listed: Vec<Arc<api_types::Resource>> =
+        api_types::resources().iter().filter(|r| serves(r)).map(|r| Arc::new(r.clone())).collect();
+    let openapi = OpenApiDocuments { documents: openapi::OpenApi::new(listed), clock: Arc::clone(&world.clock) };
+    let others: Vec<Box<dyn PathHandler>> = vec![Box::new(documents), Box::new(openapi)];
+    let proxy = Proxy::new(ProxyConfig { client: Some(pki.apiserver_kubelet_client.clone()), kubelet_ca: None })
+        .map_err(|e| StartError::Pki(chain(&e)))?;
     let server_address = format!("{}:{}", advertise.unwrap_or(options.bind_address), address.port());
     let handler = Chain {
         discovery: Discovery::new(serves, server_address, others),
@@ -287,7 +292,7 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         authorizer: authorization.authorizer(),
         health,
         metrics: Metrics::default(),
-        proxy: Proxy::default(),
+        proxy,
         in_flight: InFlight::new(options.max_requests_in_flight, options.max_mutating_requests_in_flight),
         api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds },
     };
@@ -426,6 +431,52 @@ async fn renew(tls: Arc<pki::ServerTls>, dir: PathBuf, wanted: pki::Wanted, worl
                 due_at = now + 3600;
             }
         }
+    }
+}
+
+/// The OpenAPI documents.
+struct OpenApiDocuments {
+    documents: openapi::OpenApi,
+    clock: Arc<dyn world::Clock>,
+}
+
+impl PathHandler for OpenApiDocuments {
+    fn respond(
+        &self,
+        path: &str,
+        query: &crate::query::Query,
+        headers: &HeaderMap,
+        method: &Method,
+    ) -> Option<Result<Response<Body>, Status>> {
+        let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let v3 = below("/openapi/v3");
+        if !(v3 || path == "/openapi/v2") {
+            return None;
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Some(Err(crate::api::not_allowed()));
+        }
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let request = openapi::Request {
+            path,
+            hash: query.get("hash"),
+            accept: header(header::ACCEPT).unwrap_or_default(),
+            if_none_match: header(header::IF_NONE_MATCH),
+            now_unix_seconds: self.clock.now().seconds,
+        };
+        let reply = if v3 { self.documents.respond_v3(&request) } else { self.documents.respond_v2(&request) };
+        let mut response = Response::new(Body::from(reply.body));
+        *response.status_mut() = http::StatusCode::from_u16(reply.status).unwrap_or_default();
+        for (name, value) in reply.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        Some(Ok(response))
+    }
+
+    fn paths(&self) -> Vec<SmolStr> {
+        vec!["/openapi/v2".into(), "/openapi/v3".into(), "/openapi/v3/".into()]
     }
 }
 
