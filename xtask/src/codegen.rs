@@ -43,7 +43,7 @@ const ADDED: &[(&str, &[(&str, u32, &str)])] = &[
 const NAMED: &[(&str, &str)] = &[
     ("ResourceList", "map:quantity"),
     ("ExtraValue", "wrap:string"),
-    ("Verbs", "[]string"),
+    ("Verbs", "wrap:string"),
     ("ValidationRules", "[]@ValidationRule"),
     ("JSONSchemaDefinitions", "map:@JSONSchemaProps"),
     ("JSONSchemaDependencies", "map:orStrings"),
@@ -147,12 +147,45 @@ fn resources(facts: &str) -> String {
     out
 }
 
+/// The kinds whose columns are others in 1.36 than the facts of 1.34 say, with the columns (name, type) that a 1.36.2
+/// server printed. A kind without columns has the default table (Name, Created At).
+const COLUMNS: &[(&str, &[(&str, &str)])] = &[
+    // The facts name these two by a struct inside of them.
+    ("MutatingWebhook", &[]),
+    ("ValidatingWebhook", &[]),
+    ("MutatingWebhookConfiguration", &[("Name", "string"), ("Webhooks", "integer"), ("Age", "string")]),
+    ("ValidatingWebhookConfiguration", &[("Name", "string"), ("Webhooks", "integer"), ("Age", "string")]),
+    // Printed by the aggregator, which the facts do not cover.
+    ("APIService", &[("Name", "string"), ("Service", "string"), ("Available", "string"), ("Age", "string")]),
+    (
+        "CSIDriver",
+        &[
+            ("Name", "string"),
+            ("AttachRequired", "boolean"),
+            ("PodInfoOnMount", "boolean"),
+            ("StorageCapacity", "boolean"),
+            ("TokenRequests", "string"),
+            ("RequiresRepublish", "boolean"),
+            ("Modes", "string"),
+            ("Age", "string"),
+        ],
+    ),
+    ("CSIStorageCapacity", &[]),
+    ("ServiceAccount", &[("Name", "string"), ("Age", "string")]),
+];
+
 fn columns(facts: &str) -> String {
     let mut out = String::from("# kind\tcolumn\ttype\tformat\tpriority\n");
     for line in facts.lines().skip(1) {
         let f: Vec<&str> = line.split('\t').collect();
-        if f.len() >= 6 {
+        if f.len() >= 6 && !COLUMNS.iter().any(|(kind, _)| *kind == f[0]) {
             let _ = writeln!(out, "{}\t{}\t{}\t{}\t{}", f[0], f[2], f[3], f[4], f[5]);
+        }
+    }
+    for (kind, columns) in COLUMNS {
+        for (name, ty) in *columns {
+            let format = if *name == "Name" { "name" } else { "" };
+            let _ = writeln!(out, "{kind}\t{name}\t{ty}\t{format}\t0");
         }
     }
     out
