@@ -67,10 +67,8 @@ impl Masker {
             }
         }
         // A bookmark tells how far the server is by now.
-        if fields.get("type").is_some_and(|kind| kind == "BOOKMARK")
-            && let Some(version) = fields.get_mut("object").and_then(|o| o.pointer_mut("/metadata/resourceVersion"))
-        {
-            *version = "<rv>".into();
+        if fields.get("type").is_some_and(|kind| kind == "BOOKMARK") {
+            fields.values_mut().for_each(forget_versions);
         }
         // A table's column explains itself in the server's own words.
         if fields.contains_key("priority") && fields.contains_key("format") && fields.contains_key("description") {
@@ -215,6 +213,22 @@ impl Masker {
     }
 }
 
+/// Makes every resourceVersion one that is not compared.
+fn forget_versions(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    ("resourceVersion", version @ Value::String(_)) => *version = "<rv>".into(),
+                    (_, value) => forget_versions(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_versions),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +273,18 @@ mod tests {
             expect![[r#"
                 {"spec": {"clusterIP": "10.0.0.9", "ports": [{"nodePort": 31000}, {"nodePort": "<port-1>"}], "clusterIPs": ["<ip-1>", "None"]}}
                 {"a": "2000-01-01T00:00:00Z", "b": "<time>", "c": "<microtime>"}"#]],
+        );
+    }
+
+    #[test]
+    fn bookmarks_have_no_known_version() {
+        check(
+            &[
+                r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5"},"rows":[{"object":{"metadata":{"resourceVersion":"5"}}}]}}"#,
+            ],
+            expect![[
+                r#"{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "<rv>"}, "rows": [{"object": {"metadata": {"resourceVersion": "<rv>"}}}]}}"#
+            ]],
         );
     }
 

@@ -133,7 +133,7 @@ fn script_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn run_case(client: &Client, file: &str, case: &mut Case, mode: Mode, report: &mut Report) -> Result<(), Error> {
-    let namespace = format!("c-{}", std::iter::repeat_with(fastrand::lowercase).take(6).collect::<String>());
+    let namespace = namespace_name();
     let mut variables = Variables::from([("ns".to_owned(), namespace.clone())]);
     let literals: String =
         case.steps.iter().map(|step| format!("{} {:?} {}\n", step.path, step.headers, step.body)).collect();
@@ -185,8 +185,13 @@ fn run_case(client: &Client, file: &str, case: &mut Case, mode: Mode, report: &m
     Ok(())
 }
 
+/// The name of a namespace that nobody else uses.
+pub(crate) fn namespace_name() -> String {
+    format!("c-{}", std::iter::repeat_with(fastrand::lowercase).take(6).collect::<String>())
+}
+
 /// Makes the case's namespace, and in it the ServiceAccount that a controller would make.
-fn open_namespace(client: &Client, namespace: &str) -> Result<(), Error> {
+pub(crate) fn open_namespace(client: &Client, namespace: &str) -> Result<(), Error> {
     let json = vec![("Content-Type".to_owned(), "application/json".to_owned())];
     let namespaces = "/api/v1/namespaces".to_owned();
     let accounts = format!("{namespaces}/{namespace}/serviceaccounts");
@@ -203,7 +208,7 @@ fn open_namespace(client: &Client, namespace: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn talk(client: &Client, request: &Request) -> Result<Response, Error> {
+pub(crate) fn talk(client: &Client, request: &Request) -> Result<Response, Error> {
     client
         .send(request)
         .map_err(|source| Error::Talk { request: format!("{} {}", request.method, request.path), source })
@@ -339,7 +344,8 @@ fn check(
     }
     details.extend(differences.iter().map(|difference| {
         let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
-        format!("{}: expected {}, found {}", difference.at, show(&difference.expected), show(&difference.found))
+        let at = if difference.at.is_empty() { "body" } else { &difference.at };
+        format!("{at}: expected {}, found {}", show(&difference.expected), show(&difference.found))
     }));
     details
 }
@@ -430,4 +436,95 @@ fn record(step: &mut Step, response: &Response, mut documents: Vec<Value>, maske
         };
     }
     step.answer = Some(answer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Prints each committed script anew; `UPDATE_EXPECT=1` writes it.
+    #[test]
+    fn every_script_is_in_its_canonical_form_and_has_all_answers() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        let files = script_files(&folder).unwrap();
+        assert!(files.len() >= 20, "only {} scripts", files.len());
+        for path in files {
+            let text = fs::read_to_string(&path).unwrap();
+            let script = Script::parse(&path.to_string_lossy(), &text).unwrap();
+            for step in script.cases.iter().flat_map(|case| &case.steps) {
+                let place = format!("{}:{}", path.display(), step.line);
+                let answer = step.answer.as_ref().unwrap_or_else(|| panic!("{place}: no answer"));
+                assert!((100..600).contains(&answer.status), "{place}: status {}", answer.status);
+            }
+            expect_test::expect_file![&path].assert_eq(&script.to_string());
+        }
+    }
+
+    #[track_caller]
+    fn check_answer(answer: &str, response: &Response, expect: &[&str]) {
+        let script = Script::parse("t", &format!("== c\n> GET /\n{answer}")).unwrap();
+        let step = &script.cases[0].steps[0];
+        let rules = |extent| Rules { extent, managed_fields: false };
+        let found = documents(response);
+        let details = check(step, response, &found, &Variables::new(), rules, &mut Bindings::default());
+        assert_eq!(details, expect);
+    }
+
+    fn response(headers: &[(&str, &str)], body: &str) -> Response {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Response { status: 200, headers: headers.iter().map(own).collect(), body: body.as_bytes().to_vec() }
+    }
+
+    const USUAL: [(&str, &str); 2] = [("content-type", "application/json"), ("cache-control", "no-cache, private")];
+
+    #[test]
+    fn status_headers_and_body_are_compared() {
+        let answer = response(&USUAL, r#"{"a":1}"#);
+        check_answer("< 200\n<\n< {\"a\": 1}", &answer, &[]);
+        check_answer("< 200\n<\n< {\"a\": 2}", &answer, &["/a: expected 2, found 1"]);
+        check_answer("< 404\n<\n< {\"a\": 1}", &answer, &[r#"status: expected 404, found 200: {"a":1}"#]);
+        check_answer("< 200\n< Warning: w\n<\n< {\"a\": 1}", &answer, &["Warning: expected w, found nothing"]);
+        check_answer("< 200", &answer, &[r#"body: expected nothing, found {"a": 1}"#]);
+        check_answer("< 200 *", &answer, &[]);
+        let warned = response(&[USUAL[0], USUAL[1], ("warning", "w")], "{}");
+        check_answer("< 200\n<\n< {}", &warned, &["Warning: expected nothing, found w"]);
+        let plain = response(&[("content-type", "text/plain")], "ok");
+        check_answer("< 200\n< Content-Type: text/plain\n< Cache-Control: -\n<\n< ok", &plain, &[]);
+        check_answer(
+            "< 200\n< Content-Type: text/plain\n< Cache-Control: -\n<\n< no",
+            &plain,
+            &["line 1: expected no, found ok"],
+        );
+        check_answer("< 200 ~\n<\n< o<any>", &plain, &[]);
+    }
+
+    #[test]
+    fn watch_events_are_compared_one_by_one() {
+        let events = response(&USUAL, "{\"type\":\"ADDED\"}\n{\"type\":\"DELETED\"}\n");
+        check_answer("< 200\n<\n< {\"type\": \"ADDED\"}\n< {\"type\": \"DELETED\"}", &events, &[]);
+        check_answer(
+            "< 200\n<\n< {\"type\": \"ADDED\"}",
+            &events,
+            &[r#"/1: expected nothing, found {"type": "DELETED"}"#],
+        );
+    }
+
+    #[test]
+    fn refusals_are_compared_cause_by_cause() {
+        let status = invalid::expand("Invalid Pod \"p\"\n  a: Required value\n  b: Forbidden: no").unwrap();
+        let refusal = response(&USUAL, &status.to_string());
+        check_answer("< 200\n<\n< Invalid Pod \"p\"\n<   a: Required value\n<   b: Forbidden: no", &refusal, &[]);
+        check_answer(
+            "< 200\n<\n< Invalid Pod \"p\"\n<   a: Required value\n<   c: Forbidden: no",
+            &refusal,
+            &["cause: expected c: Forbidden: no, found nothing", "cause: expected nothing, found b: Forbidden: no"],
+        );
+        check_answer(
+            "< 200\n<\n< Invalid Pod \"p\"\n<   b: Forbidden: no\n<   a: Required value",
+            &refusal,
+            &[
+                r#"order of causes: expected Invalid Pod "p", b: Forbidden: no, a: Required value, found Invalid Pod "p", a: Required value, b: Forbidden: no"#,
+            ],
+        );
+    }
 }
