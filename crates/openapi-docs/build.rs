@@ -142,13 +142,13 @@ fn insert(found: &mut Found, ty: &str, field: &str, comment: &[&str]) {
     }
 }
 
-/// Undoes what the generator did for rustdoc: a backslash before brackets and backslashes.
+/// Undoes what the generator did for rustdoc: a backslash before brackets of both kinds and backslashes.
 fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match (c, chars.peek()) {
-            ('\\', Some('[' | ']' | '\\')) => plain.extend(chars.next()),
+            ('\\', Some('[' | ']' | '<' | '>' | '\\')) => plain.extend(chars.next()),
             ('\t', _) => plain.push(' '),
             _ => plain.push(c),
         }

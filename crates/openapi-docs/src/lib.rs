@@ -101,7 +101,7 @@ mod tests {
         let descriptions = Descriptions::unpack();
         for start in &descriptions.lines {
             let (ty, field, text) = descriptions.line(*start);
-            assert!(!text.contains("\\["), "{ty} {field}: {text}");
+            assert!(!text.contains("\\[") && !text.contains("\\<"), "{ty} {field}: {text}");
         }
     }
 }

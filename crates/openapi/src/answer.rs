@@ -8,7 +8,7 @@ use api_types::Resource;
 use openapi_docs::Descriptions;
 use parking_lot::Mutex;
 
-use crate::document::{v2, v2_proto, v3, v3_paths};
+use crate::document::{v2, v2_proto, v3, v3_paths, v3_proto};
 use crate::json;
 
 /// How many bytes of compressed documents are kept; what does not fit is built again when asked for.
@@ -20,6 +20,8 @@ const JSON: &str = "application/json";
 const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// The spelling that client-go sends; the answer has the other one.
 const V2_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V3_PROTO: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const V3_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 const V3_ROOT: &str = "/openapi/v3";
 
 /// What is asked for.
@@ -82,9 +84,10 @@ impl OpenApi {
         if !v3_paths(self.resources()).contains(path) {
             return Reply { status: 404, headers: Vec::new(), body: Vec::new() };
         }
-        if accepted(request.accept, &[JSON]).is_none() {
-            return not_acceptable(&[JSON]);
-        }
+        let Some(media) = accepted(request.accept, &[JSON, V3_PROTO, V3_PROTO_OLD]) else {
+            return not_acceptable(&[JSON, V3_PROTO]);
+        };
+        let media = if media == JSON { JSON } else { V3_PROTO };
         let build = || v3(path, self.resources(), &Descriptions::unpack());
         let hash = self.hash(path, build);
         match request.hash {
@@ -94,13 +97,18 @@ impl OpenApi {
                 body: Vec::new(),
             },
             asked => {
-                let mut reply = found(Vec::new(), JSON, &hash, request);
+                let mut reply = found(Vec::new(), media, &hash, request);
                 if asked.is_some() {
                     reply.headers.push(("cache-control", "public, immutable".into()));
                     reply.headers.push(("expires", http_date(request.now_unix_seconds + YEAR_SECONDS)));
                 }
                 if reply.status == 200 {
-                    reply.body = self.document(path, build);
+                    reply.body = match media {
+                        JSON => self.document(path, build),
+                        _ => self.document(&format!("{path}.proto"), || {
+                            v3_proto(path, self.resources(), &Descriptions::unpack())
+                        }),
+                    };
                 }
                 reply
             }

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::paths::Paths;
 use crate::schemas::{Schemas, Version};
-use crate::{gnostic, json};
+use crate::{gnostic, gnostic_v3, json};
 
 const ISSUER_KEYS: &str = "openid/v1/jwks";
 const ISSUER_CONFIGURATION: &str = ".well-known/openid-configuration";
@@ -35,6 +35,42 @@ pub fn v3<'a, R>(path: &str, served: R, descriptions: &Descriptions) -> Vec<u8>
 where
     R: Iterator<Item = &'a Resource> + Clone,
 {
+    let (items, definitions) = v3_parts(path, served, descriptions, to_json, to_json);
+    let mut out = Vec::new();
+    out.extend_from_slice(b"{\"openapi\":\"3.0.0\",\"info\":");
+    json::write(&info(), &mut out);
+    out.extend_from_slice(b",\"paths\":");
+    encoded(&items, &mut out);
+    out.extend_from_slice(b",\"components\":{\"schemas\":");
+    encoded(&definitions, &mut out);
+    out.extend_from_slice(b",\"securitySchemes\":");
+    json::write(&security(), &mut out);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// The same document as the protobuf message `openapi.v3.Document` of gnostic.
+pub fn v3_proto<'a, R>(path: &str, served: R, descriptions: &Descriptions) -> Vec<u8>
+where
+    R: Iterator<Item = &'a Resource> + Clone,
+{
+    let (items, definitions) = v3_parts(path, served, descriptions, gnostic_v3::path_item, gnostic_v3::schema);
+    gnostic_v3::document(&info(), &items, &definitions, &security())
+}
+
+/// Encoded path items and schemas by their names.
+type Encoded = (BTreeMap<String, Vec<u8>>, BTreeMap<SmolStr, Vec<u8>>);
+
+fn v3_parts<'a, R>(
+    path: &str,
+    served: R,
+    descriptions: &Descriptions,
+    item: impl Fn(&Value) -> Vec<u8>,
+    definition: impl Fn(&Value) -> Vec<u8>,
+) -> Encoded
+where
+    R: Iterator<Item = &'a Resource> + Clone,
+{
     let group_version = match path.split('/').collect::<Vec<_>>()[..] {
         ["api", version] => Some(("", version)),
         ["apis", group, version] => Some((group, version)),
@@ -49,20 +85,8 @@ where
         None => paths.plain(&format!("/{path}/")),
     }
     resources.for_each(|resource| paths.resource(resource, &schemas));
-    let (items, _) = paths.values(&mut schemas, to_json);
-    let definitions = schemas.finish(to_json);
-
-    let mut out = Vec::new();
-    out.extend_from_slice(b"{\"openapi\":\"3.0.0\",\"info\":");
-    json::write(&info(), &mut out);
-    out.extend_from_slice(b",\"paths\":");
-    encoded(&items, &mut out);
-    out.extend_from_slice(b",\"components\":{\"schemas\":");
-    encoded(&definitions, &mut out);
-    out.extend_from_slice(b",\"securitySchemes\":");
-    json::write(&security(), &mut out);
-    out.extend_from_slice(b"}}");
-    out
+    let (items, _) = paths.values(&mut schemas, item);
+    (items, schemas.finish(definition))
 }
 
 /// The v2 document of everything served, as JSON.

@@ -10,35 +10,45 @@ use crate::json;
 
 /// A message being written.
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(crate) struct Message(pub(crate) Vec<u8>);
 
 impl Message {
-    fn bytes(&mut self, tag: u32, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, tag: u32, bytes: &[u8]) {
         self.varint(u64::from(tag) << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
     /// A string; left out if it is empty, as proto3 does.
-    fn text(&mut self, tag: u32, text: &str) {
+    pub(crate) fn text(&mut self, tag: u32, text: &str) {
         if !text.is_empty() {
             self.bytes(tag, text.as_bytes());
         }
     }
 
-    fn flag(&mut self, tag: u32, flag: Option<bool>) {
+    pub(crate) fn flag(&mut self, tag: u32, flag: Option<bool>) {
         if flag == Some(true) {
-            self.varint(u64::from(tag) << 3);
-            self.varint(1);
+            self.boolean(tag, true);
         }
     }
 
-    fn texts(&mut self, tag: u32, items: &[Value]) {
+    /// A flag of a `oneof`, which is written even if it is false.
+    pub(crate) fn boolean(&mut self, tag: u32, flag: bool) {
+        self.varint(u64::from(tag) << 3);
+        self.varint(flag.into());
+    }
+
+    pub(crate) fn double(&mut self, tag: u32, number: f64) {
+        self.varint(u64::from(tag) << 3 | 1);
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(crate) fn texts(&mut self, tag: u32, items: &[Value]) {
         items.iter().filter_map(Value::as_str).for_each(|text| self.bytes(tag, text.as_bytes()));
     }
 
     /// `NamedX { name = 1, value = 2 }`.
-    fn named(&mut self, tag: u32, name: &str, value: &[u8]) {
+    pub(crate) fn named(&mut self, tag: u32, name: &str, value: &[u8]) {
         let mut named = Self::default();
         named.text(1, name);
         named.bytes(2, value);
@@ -46,7 +56,7 @@ impl Message {
     }
 
     /// The `x-` fields of a value.
-    fn extensions(&mut self, tag: u32, value: &Value) {
+    pub(crate) fn extensions(&mut self, tag: u32, value: &Value) {
         let entries = value.as_map().into_iter().flat_map(|map| map.iter());
         for (name, value) in entries.filter(|(name, _)| name.starts_with("x-")) {
             self.named(tag, name, &any(value));
@@ -63,14 +73,14 @@ impl Message {
 }
 
 /// A message with one embedded message.
-fn wrap(tag: u32, inner: &[u8]) -> Vec<u8> {
+pub(crate) fn wrap(tag: u32, inner: &[u8]) -> Vec<u8> {
     let mut message = Message::default();
     message.bytes(tag, inner);
     message.0
 }
 
 /// `Any { yaml = 2 }`: JSON is YAML.
-fn any(value: &Value) -> Vec<u8> {
+pub(crate) fn any(value: &Value) -> Vec<u8> {
     let mut yaml = Vec::new();
     json::write(value, &mut yaml);
     yaml.push(b'\n');

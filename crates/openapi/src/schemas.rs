@@ -1,5 +1,6 @@
 //! The definitions (v2) or component schemas (v3) of types.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api_schema::{Field, ListKind, Schema, StructId, Type, Value};
@@ -21,6 +22,27 @@ const REQUIRED_TOO: &[(&str, &str)] = &[
     ("io.k8s.api.core.v1.EphemeralContainer", "name"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent", "type"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent", "object"),
+];
+
+/// Enumerations that the tables do not name at the field, sorted.
+const ENUMS_TOO: &[(&str, &str, &[&str])] = &[
+    ("io.k8s.api.discovery.v1.EndpointSlice", "addressType", &["FQDN", "IPv4", "IPv6"]),
+    ("io.k8s.api.networking.v1.HTTPIngressPath", "pathType", &["Exact", "ImplementationSpecific", "Prefix"]),
+    ("io.k8s.api.resource.v1.DeviceSubRequest", "allocationMode", &["All", "ExactCount"]),
+    ("io.k8s.api.resource.v1.ExactDeviceRequest", "allocationMode", &["All", "ExactCount"]),
+    ("io.k8s.api.scheduling.v1.PriorityClass", "preemptionPolicy", &["Never", "PreemptLowerPriority"]),
+];
+
+/// Structs of which one field is set at most: the discriminator, if any, and the fields that it tells apart.
+const UNIONS: &[(&str, &str, &[&str])] = &[
+    ("io.k8s.api.core.v1.AppArmorProfile", "type", &["localhostProfile"]),
+    ("io.k8s.api.core.v1.PodSchedulingGroup", "", &["podGroupName"]),
+    ("io.k8s.api.core.v1.SeccompProfile", "type", &["localhostProfile"]),
+    ("io.k8s.api.flowcontrol.v1.LimitResponse", "type", &["queuing"]),
+    ("io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec", "type", &["exempt", "limited"]),
+    ("io.k8s.api.flowcontrol.v1.Subject", "kind", &["group", "serviceAccount", "user"]),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupSchedulingPolicy", "", &["basic", "gang"]),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupTemplateReference", "", &["workload"]),
 ];
 
 /// Which OpenAPI.
@@ -81,9 +103,9 @@ impl<'a> Schemas<'a> {
     pub(crate) fn finish(mut self, encode: impl Fn(&Value) -> Vec<u8>) -> BTreeMap<SmolStr, Vec<u8>> {
         let mut done = BTreeMap::new();
         while let Some(name) = self.wanted.pop_first() {
-            if !done.contains_key(&name) {
-                let definition = self.definition(&name);
-                done.insert(name, encode(&definition));
+            if let Entry::Vacant(entry) = done.entry(name) {
+                let definition = self.definition(entry.key());
+                entry.insert(encode(&definition));
             }
         }
         done
@@ -94,8 +116,15 @@ impl<'a> Schemas<'a> {
             Some(id) => self.object(id),
             None => self.special(name),
         };
-        if let Some(description) = self.descriptions.get(name, "") {
+        let description = self.descriptions.get(name, "").or_else(|| {
+            let (_, kind) = name.rsplit_once('.')?;
+            Some(format!("A list of {} objects.", kind.strip_suffix("List")?))
+        });
+        if let Some(description) = description {
             definition.set(&["description"], description);
+        }
+        if let Some((_, discriminator, fields)) = UNIONS.iter().find(|(ty, ..)| *ty == name) {
+            definition.set(&["x-kubernetes-unions"], union(discriminator, fields));
         }
         let kinds = self.kinds(name);
         if !kinds.is_empty() {
@@ -130,7 +159,7 @@ impl<'a> Schemas<'a> {
 
     fn property(&mut self, owner: &str, field: &Field) -> Value {
         let mut property = self.of_type(&field.ty);
-        if let Some(description) = self.descriptions.get(owner, &field.json).or_else(|| type_meta(&field.json)) {
+        if let Some(description) = self.descriptions.get(owner, &field.json).or_else(|| of_envelope(owner, field)) {
             property.set(&["description"], description);
         }
         if self.version == Version::V3
@@ -138,10 +167,13 @@ impl<'a> Schemas<'a> {
         {
             property.set(&["default"], default);
         }
-        if let Some(values) = api_types::enum_values(&field.enumeration).filter(|values| !values.is_empty()) {
-            let mut values = values.to_vec();
-            values.sort_unstable();
-            let place: &[&str] = if matches!(field.ty, Type::List(_)) { &["items", "enum"] } else { &["enum"] };
+        let values = enumeration(owner, field);
+        if !values.is_empty() {
+            let place: &[&str] = match field.ty {
+                Type::List(_) => &["items", "enum"],
+                Type::Map(_) => &["additionalProperties", "enum"],
+                _ => &["enum"],
+            };
             property.set(place, values.into_iter().map(Value::from).collect::<Vec<_>>());
         }
         extensions(field, &mut property);
@@ -273,13 +305,38 @@ fn scalar(ty: &str, format: &str) -> Value {
     value
 }
 
-/// The fields of TypeMeta, which the source of the descriptions does not have.
-fn type_meta(field: &str) -> Option<String> {
-    match field {
-        "apiVersion" => Some("The group and version of this object's schema, such as apps/v1; v1 for core.".into()),
-        "kind" => Some("The kind of this object in CamelCase, such as Pod. It cannot change.".into()),
-        _ => None,
+/// What the source of the descriptions does not have: TypeMeta, lists and watch events, which it models differently.
+fn of_envelope(owner: &str, field: &Field) -> Option<String> {
+    let text = match field.json.as_str() {
+        "apiVersion" => "The group and version of this object's schema, such as apps/v1; v1 for core.",
+        "kind" => "The kind of this object in CamelCase, such as Pod. It cannot change.",
+        "items" if owner.ends_with("List") => "The objects.",
+        "metadata" if owner.ends_with("List") => "The resource version of the list, and how to continue it.",
+        "object" if owner.ends_with(".WatchEvent") => {
+            "The object as it is now, or as it was when it was deleted; of a BOOKMARK only the resource version counts; \
+             of an ERROR it is a Status."
+        }
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+/// The values that a field allows, sorted; none if it is open.
+fn enumeration<'a>(owner: &str, field: &Field) -> Vec<&'a str> {
+    let too = || ENUMS_TOO.iter().find(|(ty, json, _)| *ty == owner && field.json == *json).map(|(.., values)| *values);
+    let mut values = api_types::enum_values(&field.enumeration).or_else(too).unwrap_or_default().to_vec();
+    values.sort_unstable();
+    values
+}
+
+/// The statement about a struct of which one field is set at most.
+fn union(discriminator: &str, fields: &[&str]) -> Value {
+    let fields = fields.iter().map(|field| (*field, crate::names::title(field))).collect();
+    let mut union = Value::from([("fields-to-discriminateBy", Value::Map(fields))]);
+    if !discriminator.is_empty() {
+        union.set(&["discriminator"], discriminator);
     }
+    Value::List(vec![union])
 }
 
 /// The default that v3 states: the field's own, or the zero value where Go always writes one.

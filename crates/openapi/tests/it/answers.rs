@@ -70,6 +70,9 @@ fn the_accept_header_decides() {
     check(false, "/openapi/v2", "text/html", refused);
     check(true, "/openapi/v3/apis/apps/v1", "application/json", (200, json));
     check(true, "/openapi/v3/apis/apps/v1", "image/png", refused);
+    let v3_proto = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+    check(true, "/openapi/v3/apis/apps/v1", v3_proto, (200, v3_proto));
+    check(true, "/openapi/v3/apis/apps/v1", &v3_proto.replace("v3.v1", "v3@v1"), (200, v3_proto));
     check(true, "/openapi/v3/apis/nonsense/v1", "", (404, ""));
 }
 
@@ -92,6 +95,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
         let key = varint(&mut bytes);
         let length = varint(&mut bytes) as usize;
         match key & 7 {
+            1 => bytes = &bytes[7..], // a double, whose first byte was read as the length
             0 => found.push((key >> 3, &bytes[..0])),
             2 => {
                 let (content, rest) = bytes.split_at(length);
@@ -136,5 +140,30 @@ fn the_protobuf_form_says_what_the_json_form_says() {
         assert_eq!(properties, expect, "{name}");
         let description = String::from_utf8_lossy(field(schema, 4)).into_owned();
         assert_eq!(description, reference["description"].as_str().unwrap_or_default(), "{name}");
+    }
+}
+
+#[test]
+fn the_v3_protobuf_form_has_the_same_schemas() {
+    let server = server();
+    let ask =
+        |accept| server.respond_v3(&Request { path: "/openapi/v3/apis/apps/v1", accept, ..Request::default() }).body;
+    let json: serde_json::Value = serde_json::from_slice(&ask("application/json")).expect("v3 is JSON");
+    let proto = ask("application/com.github.proto-openapi.spec.v3@v1.0+protobuf");
+    assert_eq!(field(&proto, 1), b"3.0.0");
+    let name = |entry: &[u8]| String::from_utf8_lossy(field(entry, 1)).into_owned();
+    let paths: Vec<String> = fields(field(&proto, 4)).into_iter().map(|(_, entry)| name(entry)).collect();
+    assert_eq!(paths.iter().collect::<Vec<_>>(), json["paths"].as_object().expect("paths").keys().collect::<Vec<_>>());
+    let schemas = json["components"]["schemas"].as_object().expect("schemas");
+    let entries = fields(field(field(&proto, 5), 1));
+    assert_eq!(entries.len(), schemas.len());
+    for (_, entry) in entries {
+        let reference = &schemas[&name(entry)];
+        let schema = field(field(entry, 2), 1);
+        assert_eq!(field(schema, 34), reference["description"].as_str().unwrap_or_default().as_bytes());
+        let properties: Vec<String> = fields(field(schema, 31)).into_iter().map(|(_, entry)| name(entry)).collect();
+        let expect: Vec<String> =
+            reference["properties"].as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
+        assert_eq!(properties, expect, "{}", name(entry));
     }
 }
