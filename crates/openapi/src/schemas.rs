@@ -26,6 +26,17 @@ const REQUIRED_TOO: &[(&str, &str)] = &[
 
 /// Enumerations that the tables do not name at the field, sorted.
 const ENUMS_TOO: &[(&str, &str, &[&str])] = &[
+    (
+        "io.k8s.api.core.v1.PersistentVolumeClaimStatus",
+        "allocatedResourceStatuses",
+        &[
+            "ControllerResizeInProgress",
+            "ControllerResizeInfeasible",
+            "NodeResizeInProgress",
+            "NodeResizeInfeasible",
+            "NodeResizePending",
+        ],
+    ),
     ("io.k8s.api.discovery.v1.EndpointSlice", "addressType", &["FQDN", "IPv4", "IPv6"]),
     ("io.k8s.api.networking.v1.HTTPIngressPath", "pathType", &["Exact", "ImplementationSpecific", "Prefix"]),
     ("io.k8s.api.resource.v1.DeviceSubRequest", "allocationMode", &["All", "ExactCount"]),
