@@ -175,6 +175,15 @@ impl ApiRequest {
         })
     }
 
+    /// Decodes the body as an Eviction: the old version is the same type and is still taken.
+    fn decode_eviction(&self, cx: &mut Context) -> Result<Value, Status> {
+        let stated = body_api_version(&self.body, self.layout()?);
+        let api_version = if stated == "policy/v1beta1" { "policy/v1beta1" } else { "policy/v1" };
+        let type_id = api_types::struct_id(&api_types::type_name("policy", "v1", "Eviction"));
+        let expected = Expected { ty: Some(api_codec::builtin().of(type_id)), api_version, kind: "Eviction" };
+        body::decode(expected, self.layout()?, &self.body, cx.options.field_validation, &mut cx.warnings)
+    }
+
     /// Decodes the body as an object of a built-in type that is not the resource's own.
     pub(crate) fn decode_as(&self, api_version: &str, kind: &str, cx: &mut Context) -> Result<Value, Status> {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
@@ -304,7 +313,11 @@ impl Api {
 
     fn decode(&self, request: &ApiRequest, served: &Served, cx: &mut Context) -> Result<Value, Status> {
         let expected = codec::expected(served);
-        body::decode(expected, request.layout()?, &request.body, cx.options.field_validation, &mut cx.warnings)
+        let layout = request.layout()?;
+        let mut object =
+            body::decode(expected, layout, &request.body, cx.options.field_validation, &mut cx.warnings)?;
+        registry::keep_untracked_body(layout, &request.body, &mut object);
+        Ok(object)
     }
 
     fn written(show: &Show, code: u16, written: &Written, cx: Context) -> Result<Answer, Status> {
@@ -445,7 +458,7 @@ impl Api {
         let info = &request.info;
         let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
         let mut cx = self.context(request, false)?;
-        let eviction = request.decode_as("policy/v1", "Eviction", &mut cx)?;
+        let eviction = request.decode_eviction(&mut cx)?;
         let stated = eviction.str_at(&["metadata", "name"]);
         if stated != info.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
@@ -480,7 +493,8 @@ impl Api {
                 api_version: &api_version,
                 kind: "DeleteOptions",
             };
-            body::decode(expected, request.layout()?, &request.body, FieldValidation::Ignore, &mut cx.warnings)?
+            body::decode(expected, request.layout()?, &request.body, FieldValidation::Ignore, &mut cx.warnings)
+                .map_err(|status| options_error(status, &request.body))?
         };
         let options = DeleteOptions::from_value(&options)?;
         cx.options.dry_run = options.dry_run;
@@ -548,6 +562,27 @@ pub fn success(code: i64) -> Value {
     status.set(&["metadata"], Map::new());
     if code != 0 {
         status.set(&["code"], code);
+    }
+    status
+}
+
+/// Options are decoded on their own: what is wrong with them is said without naming what they should be.
+fn options_error(mut status: Status, body: &[u8]) -> Status {
+    if let Ok(stated) = api_codec::meta::type_meta(body)
+        && !matches!(stated.kind.as_str(), "" | "DeleteOptions")
+    {
+        return Status::bad_request(format!(
+            "no kind {} is registered for version {} in scheme \
+             \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"",
+            api_semantics::field::quoted(&stated.kind),
+            api_semantics::field::quoted(&stated.api_version)
+        ));
+    }
+    const UNRECOGNIZED: &str = "the object provided is unrecognized (must be of type DeleteOptions): ";
+    if let Some(why) = status.message.strip_prefix(UNRECOGNIZED) {
+        status.message = why.rsplit_once(" (").map_or(why, |(why, _)| why).to_owned();
+    } else if let Some((_, why)) = status.message.split_once(" cannot be handled as a DeleteOptions: ") {
+        status.message = why.to_owned();
     }
     status
 }

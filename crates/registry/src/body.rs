@@ -51,7 +51,7 @@ pub fn decode(
     if !problems.is_empty() {
         match validation {
             FieldValidation::Ignore => {}
-            FieldValidation::Warn => warnings.extend(problems.iter().map(ToString::to_string)),
+            FieldValidation::Warn => warnings.extend(crate::ownership::problem_warnings(&problems)),
             FieldValidation::Strict => {
                 let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 let why = format!("strict decoding error: {}", all.join(", "));
@@ -86,9 +86,7 @@ fn decode_text(
         _ => json::decode(ty, body, options),
     };
     // The data says first what it is; only then is it read as that.
-    let head = type_meta(layout, body).map_err(|why| {
-        cannot_be(expected, None, &format!("couldn't get version/kind; json parse error: {why}"), body)
-    })?;
+    let head = type_meta(layout, body).map_err(|error| cannot_be(expected, None, &unreadable(&error), body))?;
     let stated = (
         if head.0.is_empty() { expected.api_version.into() } else { head.0 },
         if head.1.is_empty() { expected.kind.into() } else { head.1 },
@@ -117,20 +115,28 @@ fn decode_text(
     }
     match read(expected.ty) {
         Ok(decoded) => Ok((decoded.value, decoded.problems, stated)),
-        Err(DecodeError::Syntax(error)) => {
-            Err(cannot_be(expected, None, &format!("couldn't get version/kind; json parse error: {error}"), body))
+        Err(error @ (DecodeError::Syntax(_) | DecodeError::Yaml(_))) => {
+            Err(cannot_be(expected, None, &unreadable(&error), body))
         }
         Err(error) => Err(cannot_be(expected, Some(&stated), &error.to_string(), body)),
     }
 }
 
 /// Reads apiVersion and kind alone.
-fn type_meta(layout: Layout, body: &[u8]) -> Result<Stated, String> {
+fn type_meta(layout: Layout, body: &[u8]) -> Result<Stated, DecodeError> {
     let stated = match layout {
         Layout::Yaml => yaml::to_json(body).and_then(|text| meta::type_meta(&text)),
         _ => meta::type_meta(body),
     };
-    stated.map(|stated| (stated.api_version.into(), stated.kind.into())).map_err(|error| error.to_string())
+    stated.map(|stated| (stated.api_version.into(), stated.kind.into()))
+}
+
+/// Why apiVersion and kind could not be read: YAML must become JSON first.
+fn unreadable(error: &DecodeError) -> String {
+    match error {
+        DecodeError::Yaml(why) => why.clone(),
+        why => format!("couldn't get version/kind; json parse error: {why}"),
+    }
 }
 
 fn decode_protobuf(expected: Expected<'_>, body: &[u8]) -> Result<(Value, Stated), Status> {

@@ -171,7 +171,7 @@ impl Registry {
     }
 }
 
-fn check_preconditions(
+pub(crate) fn check_preconditions(
     storage: &Storage,
     name: &str,
     existing: &Existing,

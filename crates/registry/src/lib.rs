@@ -28,6 +28,7 @@ pub use options::{
     DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions, dry_run_errors,
     field_manager_errors,
 };
+pub use ownership::keep_untracked_body;
 pub use patch::PatchType;
 pub use read::{ListAnswer, StoredObject, WatchAnswer, parse_version};
 pub use registry::{Observer, Observers, ROOT, Registration, Registry, StartError};

@@ -7,6 +7,7 @@ use api_schema::Value;
 use api_semantics::status::Status;
 use world::Timestamp;
 
+use crate::body::Layout;
 use crate::codec;
 use crate::options::FieldValidation;
 use crate::storage::Served;
@@ -31,7 +32,7 @@ impl Resets {
 
     fn of(&self, subresource: &str) -> &ResetFields {
         match subresource {
-            "" => &self.main,
+            "" | "scale" => &self.main,
             "status" => &self.status,
             _ => &self.none,
         }
@@ -63,7 +64,14 @@ pub(crate) fn on_update(
     subresource: &str,
     now: Timestamp,
 ) -> Result<(), Status> {
-    note(served, cx, Some(old), new, subresource, now)
+    note(served, cx, Some(old), new, subresource, now)?;
+    if subresource == "scale" && let Some(Value::List(entries)) = new.at_mut(MANAGED_FIELDS) {
+        // What is owned through a Scale is taken over from it, which leaves the time behind.
+        for entry in entries.iter_mut().filter(|entry| entry.str_at(&["subresource"]) == "scale") {
+            entry.remove(&["time"]);
+        }
+    }
+    Ok(())
 }
 
 fn note(
@@ -93,26 +101,72 @@ fn note(
     Ok(())
 }
 
+/// Problems as warnings: those of a YAML reader are lines under a headline, each a warning of its own.
+pub(crate) fn problem_warnings(problems: &[json::Problem]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for problem in problems {
+        match problem {
+            json::Problem::Yaml(text) => {
+                let lines = text.lines().map(str::trim).filter(|line| !line.ends_with("unmarshal errors:"));
+                warnings.extend(lines.map(str::to_owned));
+            }
+            problem => warnings.push(problem.to_string()),
+        }
+    }
+    warnings
+}
+
+/// Keeps an empty list of managed fields, by which a client stops their tracking and which no type keeps.
+pub(crate) fn keep_untracked(stated: &Value, decoded: &mut Value) {
+    if matches!(stated.at(MANAGED_FIELDS), Some(Value::List(entries)) if entries.is_empty()) {
+        decoded.set(MANAGED_FIELDS, Vec::<Value>::new());
+    }
+}
+
+/// [`keep_untracked`] for an object that was decoded from `body`.
+pub fn keep_untracked_body(layout: Layout, body: &[u8], decoded: &mut Value) {
+    const FIELD: &[u8] = b"managedFields";
+    if decoded.at(MANAGED_FIELDS).is_some() || !body.windows(FIELD.len()).any(|part| part == FIELD) {
+        return;
+    }
+    let stated = match layout {
+        Layout::Json => json::decode(None, body, json::Options::default()).ok(),
+        Layout::Yaml => yaml::decode(None, body, json::Options::default()).ok(),
+        Layout::Protobuf => None,
+    };
+    if let Some(stated) = stated {
+        keep_untracked(&stated.value, decoded);
+    }
+}
+
 /// Reads an applied configuration: YAML or JSON, without defaults and zero values of its own.
 pub(crate) fn decode_applied(served: &Served, body: &[u8], cx: &mut Context) -> Result<Value, Status> {
     let validation = cx.options.field_validation;
     let options = json::Options { problems: validation != FieldValidation::Ignore };
-    let decoded = yaml::decode(None, body, options)
-        .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    let decoded = yaml::decode(None, body, options).map_err(|error| {
+        Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
+    })?;
     // Unknown fields are found by the type; here only what stands twice.
-    let texts: Vec<String> = decoded.problems.iter().map(ToString::to_string).collect();
-    if !texts.is_empty() {
+    if !decoded.problems.is_empty() {
         if validation == FieldValidation::Strict {
-            return Err(Status::bad_request(format!("error strict decoding YAML: {}", texts.join(", "))));
+            let texts: Vec<String> = decoded.problems.iter().map(ToString::to_string).collect();
+            let why = texts.join(", ");
+            return Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}")));
         }
-        cx.warnings.extend(texts);
+        cx.warnings.extend(problem_warnings(&decoded.problems));
+    }
+    if !matches!(decoded.value, Value::Map(_) | Value::Null) {
+        return Err(Status::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go \
+             value of type map[string]interface {{}}",
+            decoded.value.type_name()
+        )));
     }
     let stated = decoded.value.str_at(&["apiVersion"]);
     if stated != served.api_version && !stated.is_empty() {
-        return Err(Status::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {stated}, expected: {}",
-            served.api_version
-        )));
+        let (group, version) = stated.rsplit_once('/').unwrap_or(("", stated));
+        let kind = decoded.value.str_at(&["kind"]);
+        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")));
     }
     Ok(decoded.value)
 }

@@ -3,7 +3,7 @@
 use api_codec::json;
 use api_patch::{json_patch, merge_patch, strategic};
 use api_schema::Value;
-use api_semantics::field::{Error, Path};
+use api_semantics::field::{Error, Path, quoted};
 use api_semantics::status::Status;
 
 use crate::codec;
@@ -42,8 +42,17 @@ impl PatchType {
 /// A patch that is read once and applied as often as needed.
 enum Ready {
     Json(json_patch::JsonPatch),
-    Merge(Value),
-    Strategic(Value),
+    Merge,
+    Strategic,
+}
+
+/// A patch with what is wrong with it and yet tolerable.
+struct Patch {
+    ready: Ready,
+    /// The patch as it was sent.
+    sent: Value,
+    /// Fields that stand twice in it, or that no operation has.
+    problems: Vec<String>,
 }
 
 impl Registry {
@@ -66,11 +75,11 @@ impl Registry {
             return self.apply(served, cx, namespace, name, subresource, body).await;
         }
         cx.patches = true;
-        let ready = read_patch(served, ty, body, cx)?;
+        let patch = read_patch(served, ty, body, cx)?;
         let part = Part::new(subresource);
         self.modify(served, cx, namespace, name, part, |existing, cx| {
             let versioned = codec::to_served(served, existing.value.clone())?;
-            let patched = apply_to(served, &ready, versioned, cx)?;
+            let patched = apply_to(served, &patch, versioned, cx)?;
             check_name(&patched, namespace, name)?;
             let mut object = codec::to_stored(served, patched)?;
             served.storage.kind.default(&mut object);
@@ -177,34 +186,222 @@ fn read_json_patch(body: &[u8]) -> Result<json_patch::JsonPatch, Status> {
     Ok(json_patch::JsonPatch::decode(&parse(body)?, true)?)
 }
 
-fn read_patch(served: &Served, ty: PatchType, body: &[u8], cx: &mut Context) -> Result<Ready, Status> {
-    let _ = cx;
-    Ok(match ty {
-        PatchType::Json => Ready::Json(read_json_patch(body)?),
-        PatchType::Merge | PatchType::Apply => Ready::Merge(parse(body)?),
-        PatchType::Strategic if served.storage.stored_as == StoredAs::Json => {
-            return Err(Status::unsupported_media_type(&[
-                "application/json-patch+json",
-                "application/merge-patch+json",
-                "application/apply-patch+yaml",
-            ]));
+fn read_patch(served: &Served, ty: PatchType, body: &[u8], cx: &Context) -> Result<Patch, Status> {
+    let checked = cx.options.field_validation != FieldValidation::Ignore;
+    if ty == PatchType::Strategic && served.storage.stored_as == StoredAs::Json {
+        return Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ]));
+    }
+    let prefix = if ty == PatchType::Strategic { "" } else { "error decoding patch: " };
+    let decoded = json::decode(None, body, json::Options { problems: checked })
+        .map_err(|error| Status::bad_request(format!("{prefix}{error}")))?;
+    let mut problems: Vec<String> = decoded.problems.iter().map(ToString::to_string).collect();
+    let sent = decoded.value;
+    let ready = match ty {
+        PatchType::Json => {
+            let patch = json_patch::JsonPatch::decode(&sent, checked)?;
+            // Operations are checked for fields of their own; within their values, nothing stands twice.
+            problems.clone_from(&patch.unknown_fields);
+            Ready::Json(patch)
         }
-        PatchType::Strategic => Ready::Strategic(parse(body)?),
-    })
+        PatchType::Merge | PatchType::Apply => Ready::Merge,
+        PatchType::Strategic => Ready::Strategic,
+    };
+    Ok(Patch { ready, sent, problems })
 }
 
-fn apply_to(served: &Served, ready: &Ready, mut object: Value, cx: &mut Context) -> Result<Value, Status> {
-    match ready {
-        Ready::Json(patch) => patch.apply(&mut object)?,
-        Ready::Merge(patch) => merge_patch::apply(&mut object, patch, true)?,
-        Ready::Strategic(patch) => {
-            object = strategic::apply(&served.storage.schema, served.type_id, object, patch)?;
+fn apply_to(served: &Served, patch: &Patch, object: Value, cx: &mut Context) -> Result<Value, Status> {
+    let mut patched = object.clone();
+    match &patch.ready {
+        Ready::Json(operations) => operations.apply(&mut patched)?,
+        Ready::Merge => merge_patch::apply(&mut patched, &patch.sent, true)?,
+        Ready::Strategic => {
+            patched = strategic::apply(&served.storage.schema, served.type_id, patched, &patch.sent)?;
         }
     }
-    codec::retype(served, &object, cx)
+    let refuse = |why: String| {
+        let shown = match &patch.ready {
+            Ready::Strategic => go_text(&patch.sent),
+            Ready::Merge => json_text(served, &object, &patched, &patch.sent),
+            Ready::Json(_) => json_text(served, &object, &patched, &touched(&patch.sent)),
+        };
+        Status::invalid("", "", "", &[Error::invalid(&Path::new("patch"), shown, why)])
+    };
+    if !matches!(patch.ready, Ready::Strategic) && served.storage.stored_as == StoredAs::Protobuf {
+        check_type(served, &patched).map_err(&refuse)?;
+    }
+    let validation = cx.options.field_validation;
+    let options = json::Options { problems: validation != FieldValidation::Ignore };
+    let decoded = json::retype(served.codec(), &patched, options).map_err(|error| {
+        let why = error.to_string();
+        refuse(if matches!(patch.ready, Ready::Strategic) { restoring(&why) } else { why })
+    })?;
+    let mut problems = patch.problems.clone();
+    problems.extend(decoded.problems.iter().map(ToString::to_string));
+    if !problems.is_empty() {
+        if validation == FieldValidation::Strict {
+            return Err(refuse(format!("strict decoding error: {}", problems.join(", "))));
+        }
+        cx.warnings.extend(problems);
+    }
+    let mut value = decoded.value;
+    ownership::keep_untracked(&patched, &mut value);
+    let map = value.make_map();
+    map.insert("apiVersion", served.api_version.clone());
+    map.insert("kind", served.info.kind.clone());
+    Ok(value)
 }
 
-/// Brings a patched tree back into the normal form of its type.
+/// A patched object must still say that it is what it was. If it says something else, it is read as that.
+fn check_type(served: &Served, patched: &Value) -> Result<(), String> {
+    let (api_version, kind) = (patched.str_at(&["apiVersion"]), patched.str_at(&["kind"]));
+    if api_version == served.api_version && kind == served.info.kind {
+        return Ok(());
+    }
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let Some(other) = api_codec::builtin().find(&api_types::type_name(group, version, kind)) else {
+        return Err(format!(
+            "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            quoted(kind),
+            quoted(api_version)
+        ));
+    };
+    json::retype(other, patched, json::Options::default()).map_err(|error| error.to_string())?;
+    let internal = served.storage.group_resource.group.split('.').next().filter(|group| !group.is_empty());
+    Err(format!(
+        "converting ({version}.{kind}) to ({}.{}): unknown conversion",
+        internal.unwrap_or("core"),
+        served.info.kind
+    ))
+}
+
+/// What a strategic patch of a wrong type is told: it is not read as JSON, but put into the fields one by one.
+fn restoring(why: &str) -> String {
+    let Some((_, rest)) = why.split_once("cannot unmarshal ") else { return why.to_owned() };
+    let (Some(found), Some((_, wanted))) = (rest.split(' ').next(), rest.rsplit_once(" of type ")) else {
+        return why.to_owned();
+    };
+    let found = match found {
+        "object" => "map",
+        "array" => "slice",
+        "number" => "int64",
+        other => other,
+    };
+    if wanted.starts_with("[]") {
+        format!("cannot restore slice from {found}")
+    } else if wanted.starts_with("map[") {
+        format!("cannot restore map from {found}")
+    } else if wanted.contains('.') {
+        format!("cannot restore struct from: {found}")
+    } else {
+        format!("unrecognized type: {wanted}")
+    }
+}
+
+/// A value as Go's `%+v` shows it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Str(text) => text.to_string(),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Map(map) => {
+            let fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        other => {
+            let mut text = Vec::new();
+            json::encode(None, other, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }
+    }
+}
+
+/// The maps that a JSON patch looks into, as a tree of them.
+fn touched(operations: &Value) -> Value {
+    let mut tree = Value::Map(api_schema::Map::new());
+    for operation in operations.as_list().unwrap_or_default() {
+        let steps: Vec<String> = operation
+            .str_at(&["path"])
+            .split('/')
+            .skip(1)
+            .map(|step| step.replace("~1", "/").replace("~0", "~"))
+            .collect();
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        if !steps.is_empty() && tree.at(&steps).is_none() {
+            tree.set(&steps, Value::Null);
+        }
+    }
+    tree
+}
+
+/// A patched object as upstream's JSON patchers write it: the maps that the patch looks into are sorted, the rest is
+/// as the object was encoded.
+fn json_text(served: &Served, object: &Value, patched: &Value, patch: &Value) -> String {
+    let mut original = Vec::new();
+    codec::write_json(served, object, &mut original);
+    let original = String::from_utf8_lossy(&original);
+    let mut out = String::new();
+    merge_text(original.trim(), patched, patch, &mut out);
+    out
+}
+
+fn merge_text(original: &str, patched: &Value, patch: &Value, out: &mut String) {
+    let (Value::Map(fields), Some(members), Value::Map(patch)) = (patched, members(original), patch) else {
+        let mut text = Vec::new();
+        json::encode(None, patched, &mut text);
+        out.push_str(&String::from_utf8_lossy(&text));
+        return;
+    };
+    out.push('{');
+    for (at, (key, value)) in fields.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&quoted(key));
+        out.push(':');
+        let before = members.iter().find(|(name, _)| name == key).map(|(_, text)| *text);
+        match (patch.get(key), before) {
+            (None, Some(text)) => out.push_str(text),
+            (Some(patch), Some(text)) => merge_text(text, value, patch, out),
+            (_, None) => merge_text("", value, &Value::Null, out),
+        }
+    }
+    out.push('}');
+}
+
+/// The members of a compact JSON object, each value as its text.
+fn members(text: &str) -> Option<Vec<(String, &str)>> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    let mut members = Vec::new();
+    let (mut start, mut colon, mut depth, mut in_text, mut escaped) = (0, None, 0usize, false, false);
+    for (at, byte) in inner.bytes().chain(std::iter::once(b',')).enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b':' if depth == 0 && colon.is_none() => colon = Some(at),
+            b',' if depth == 0 && at > start => {
+                let colon = colon.take()?;
+                let name = json::decode(None, inner[start..colon].as_bytes(), json::Options::default()).ok()?.value;
+                members.push((name.as_str()?.to_owned(), &inner[colon + 1..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    Some(members)
+}
+
+/// Brings a merged tree back into the normal form of its type.
 pub(crate) fn retype(ty: api_codec::TypeCodec<'_>, object: &Value, cx: &mut Context) -> Result<Value, Status> {
     let validation = cx.options.field_validation;
     let options = json::Options { problems: validation != FieldValidation::Ignore };
@@ -223,4 +420,50 @@ pub(crate) fn retype(ty: api_codec::TypeCodec<'_>, object: &Value, cx: &mut Cont
         cx.warnings.extend(texts);
     }
     Ok(decoded.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Value {
+        json::decode(None, text.as_bytes(), json::Options::default()).expect("JSON").value
+    }
+
+    #[test]
+    fn members_are_split_at_the_top_only() {
+        let found = members(r#"{"a":{"b":[1,2],"c":"x,\"}"},"d\"":3}"#).expect("an object");
+        let texts: Vec<(&str, &str)> = found.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        assert_eq!(texts, [("a", r#"{"b":[1,2],"c":"x,\"}"}"#), ("d\"", "3")]);
+        assert_eq!(members("{}").map(|found| found.len()), Some(0));
+        assert!(members("[]").is_none());
+    }
+
+    #[test]
+    fn maps_that_a_patch_looks_into_are_sorted() {
+        #[track_caller]
+        fn check(original: &str, patched: &str, patch: &str, expect: &str) {
+            let mut out = String::new();
+            merge_text(original, &parsed(patched), &parsed(patch), &mut out);
+            assert_eq!(out, expect);
+        }
+        let original = r#"{"z":{"y":1,"x":2},"a":{"c":1,"b":2}}"#;
+        check(original, r#"{"z":{"y":1,"x":2},"a":{"c":1,"b":3}}"#, r#"{"a":{"b":3}}"#, r#"{"a":{"b":3,"c":1},"z":{"y":1,"x":2}}"#);
+        check(original, r#"{"z":{"y":1,"x":2},"a":5}"#, r#"{"a":5}"#, r#"{"a":5,"z":{"y":1,"x":2}}"#);
+    }
+
+    #[test]
+    fn values_are_shown_as_go_shows_them() {
+        assert_eq!(go_text(&parsed(r#"{"b":[1,"x",null],"a":{"c":true}}"#)), "map[a:map[c:true] b:[1 x <nil>]]");
+    }
+
+    #[test]
+    fn wrong_types_in_strategic_patches_have_words_of_their_own() {
+        let json = |found: &str, wanted: &str| {
+            restoring(&format!("json: cannot unmarshal {found} into Go struct field S.spec.x of type {wanted}"))
+        };
+        assert_eq!(json("object", "[]v1.Container"), "cannot restore slice from map");
+        assert_eq!(json("string", "int32"), "unrecognized type: int32");
+        assert_eq!(json("string", "v1.DeploymentSpec"), "cannot restore struct from: string");
+    }
 }

@@ -224,14 +224,20 @@ impl Services {
     ) -> Result<Claim, Status> {
         let name = SmolStr::new(service.str_at(&["metadata", "name"]));
         if let Some(old) = old {
-            keep_allocated(service, old);
+            kinds::service::keep_allocated(service, old);
+            let policy = ["spec", "internalTrafficPolicy"];
+            if !needs_cluster_ip(service) && service.at(&policy) == old.at(&policy) {
+                service.remove(&policy);
+            }
         }
-        default_families(service, old, &this.cidrs);
+        kinds::service::normalize_cluster_ips(service, old);
+        refuse_invalid(storage, &name, fill_families(service, old, &this.cidrs))?;
         let before = old.map(Change::held_by).unwrap_or_default();
         let mut change = Change::default();
         let result = {
             let mut taken = this.taken.lock();
-            let mut errors = this.allocate_addresses(registry, &taken, service, &before, &mut change);
+            let mut errors =
+                this.allocate_addresses(registry, &taken, service, &before, &mut change, cx.options.dry_run);
             errors.extend(this.allocate_ports(registry, &taken, service, &before, &mut change));
             if errors.is_empty() && !cx.options.dry_run {
                 change.take(&mut taken);
@@ -267,6 +273,7 @@ impl Services {
         service: &mut Value,
         before: &Change,
         change: &mut Change,
+        dry_run: bool,
     ) -> ErrorList {
         let mut errors = ErrorList::new();
         if !needs_cluster_ip(service) {
@@ -313,10 +320,16 @@ impl Services {
                 errors.push(Error::invalid(
                     &path,
                     shown,
-                    format!(
-                        "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
-                         The range of valid IPs is {cidr}"
-                    ),
+                    if dry_run {
+                        format!(
+                            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. \
+                             The range of valid IPs is {cidr}"
+                        )
+                    } else {
+                        format!(
+                            "failed to allocate IP {address}: the provided network does not match the current range"
+                        )
+                    },
                 ));
             } else if taken.addresses.contains(&address) {
                 errors.push(Error::invalid(
@@ -451,90 +464,110 @@ fn random(registry: &Registry, below: u64) -> u64 {
     u64::from_le_bytes(bytes) % below.max(1)
 }
 
-/// An update that leaves out what was allocated keeps it.
-fn keep_allocated(new: &mut Value, old: &Value) {
-    if needs_cluster_ip(new) && needs_cluster_ip(old) {
-        if new.str_at(&["spec", "clusterIP"]).is_empty() {
-            let ip = old.str_at(&["spec", "clusterIP"]).to_owned();
-            new.set(&["spec", "clusterIP"], ip);
-        }
-        if new.list_at(&["spec", "clusterIPs"]).is_empty()
-            && new.str_at(&["spec", "clusterIP"]) == old.str_at(&["spec", "clusterIP"])
-            && let Some(ips) = old.at(&["spec", "clusterIPs"]).cloned()
-        {
-            new.set(&["spec", "clusterIPs"], ips);
-        }
-    }
-    if needs_node_ports(new) && needs_node_ports(old) {
-        let known: Vec<(SmolStr, i64, i64)> = old
-            .list_at(&["spec", "ports"])
-            .iter()
-            .map(|p| (protocol(p), p.int_at(&["port"]).unwrap_or(0), p.int_at(&["nodePort"]).unwrap_or(0)))
-            .collect();
-        let named: Vec<i64> =
-            new.list_at(&["spec", "ports"]).iter().filter_map(|p| p.int_at(&["nodePort"])).filter(|p| *p != 0).collect();
-        if let Some(Value::List(ports)) = new.at_mut(&["spec", "ports"]) {
-            for port in ports.iter_mut().filter(|p| p.int_at(&["nodePort"]).unwrap_or(0) == 0) {
-                let (own, number) = (protocol(port), port.int_at(&["port"]).unwrap_or(0));
-                let kept = known.iter().find(|(p, n, node)| *p == own && *n == number && *node != 0 && !named.contains(node));
-                if let Some((_, _, node_port)) = kept {
-                    port.set(&["nodePort"], *node_port);
-                }
-            }
-        }
-    }
-    if needs_health_port(new) && needs_health_port(old) && new.int_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) == 0
-        && let Some(port) = old.int_at(&["spec", "healthCheckNodePort"])
-    {
-        new.set(&["spec", "healthCheckNodePort"], port);
-    }
-}
-
-/// Fills in `ipFamilyPolicy` and `ipFamilies` (upstream's defaulting in the Service registry).
-fn default_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) {
+/// Fills in `ipFamilyPolicy` and `ipFamilies`, and refuses what the cluster's ranges do not allow (upstream's
+/// initIPFamilyFields).
+fn fill_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) -> ErrorList {
     if !needs_cluster_ip(service) {
         if old.is_some_and(needs_cluster_ip) {
             service.remove(&["spec", "ipFamilies"]);
             service.remove(&["spec", "ipFamilyPolicy"]);
         }
-        return;
+        return ErrorList::new();
     }
-    let Some(first) = cidrs.first().map(Cidr::family) else { return };
-    if let Some(old) = old.filter(|old| needs_cluster_ip(old)) {
-        for field in ["ipFamilyPolicy", "ipFamilies"] {
-            if service.at(&["spec", field]).is_none_or(Value::is_zero)
-                && let Some(value) = old.at(&["spec", field]).cloned()
-            {
-                service.set(&["spec", field], value);
+    let Some(first) = cidrs.first().map(Cidr::family) else { return ErrorList::new() };
+    let has_family = |family: &str| cidrs.iter().any(|cidr| cidr.family() == family);
+    let policy_of = |service: &Value| SmolStr::new(service.str_at(&["spec", "ipFamilyPolicy"]));
+    let prefers = |service: &Value| policy_of(service) == "PreferDualStack";
+    let same = |old: &Value, service: &Value, field: &str| old.list_at(&["spec", field]) == service.list_at(&["spec", field]);
+    let old = old.filter(|old| needs_cluster_ip(old));
+    // Who prefers two families keeps what there is until something changes.
+    if let Some(old) = old
+        && prefers(old)
+        && prefers(service)
+        && same(old, service, "clusterIPs")
+        && same(old, service, "ipFamilies")
+    {
+        return ErrorList::new();
+    }
+    let is_headless = service.str_at(&["spec", "clusterIP"]) == "None";
+    let is_free = is_headless && service.at(&["spec", "selector"]).is_none_or(Value::is_zero);
+    if policy_of(service).is_empty() {
+        let known = old.map(policy_of).filter(|policy| !policy.is_empty());
+        let policy = known.unwrap_or_else(|| if is_free { "RequireDualStack" } else { "SingleStack" }.into());
+        service.set(&["spec", "ipFamilyPolicy"], policy);
+    }
+    let policy = policy_of(service);
+    let mut errors = kinds::service::validate_cluster_ips(service, old);
+    if !errors.is_empty() {
+        return errors;
+    }
+    let policy_path = Path::new("spec.ipFamilyPolicy");
+    let single = policy == "SingleStack";
+    if let Some(old) = old {
+        for (field, what) in [("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")] {
+            let (had, has) = (old.list_at(&["spec", field]).len(), service.list_at(&["spec", field]).len());
+            if single && has > 1 && same(old, service, field) {
+                let kept = service.list_at(&["spec", field])[..1].to_vec();
+                service.set(&["spec", field], kept);
+            } else if !single && had == 2 && has == 1 {
+                let why = format!("must be 'SingleStack' to release the secondary {what}");
+                errors.push(Error::invalid(&policy_path, policy.clone(), why));
             }
         }
     }
-    let mut families: Vec<SmolStr> =
-        service.list_at(&["spec", "ipFamilies"]).iter().filter_map(|f| f.as_str().map(SmolStr::new)).collect();
+    let families_of = |service: &Value| -> Vec<SmolStr> {
+        service.list_at(&["spec", "ipFamilies"]).iter().filter_map(|f| f.as_str().map(SmolStr::new)).collect()
+    };
+    let mut families = families_of(service);
+    if single {
+        for (count, what) in [(service.list_at(&["spec", "clusterIPs"]).len(), "cluster IPs"), (families.len(), "IP families")] {
+            if count == 2 {
+                let why = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+                errors.push(Error::invalid(&policy_path, policy.clone(), why));
+            }
+        }
+    }
+    for (at, ip) in service.list_at(&["spec", "clusterIPs"]).iter().enumerate() {
+        let Some(Ok(ip)) = ip.as_str().map(str::parse::<IpAddr>) else { break };
+        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        if at < families.len() {
+            continue;
+        }
+        if has_family(family) {
+            families.push(family.into());
+        } else {
+            let shown = service.at(&["spec", "clusterIPs"]).cloned().unwrap_or_default();
+            let why = format!("{family} is not configured on this cluster");
+            errors.push(Error::invalid(&Path::new("spec.clusterIPs").index(at), shown, why));
+        }
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    if !is_free {
+        if policy == "RequireDualStack" && !(has_family("IPv4") && has_family("IPv6")) {
+            let why = "this cluster is not configured for dual-stack services";
+            errors.push(Error::invalid(&policy_path, policy.clone(), why));
+        }
+        for (at, family) in families.iter().enumerate().filter(|(_, family)| !has_family(family)) {
+            let path = Path::new("spec.ipFamilies");
+            errors.push(Error::invalid(&path.index(at), family.clone(), "not configured on this cluster"));
+        }
+        if !errors.is_empty() {
+            return errors;
+        }
+    }
     if families.is_empty() {
-        let stated = match service.list_at(&["spec", "clusterIPs"]) {
-            [] => service.str_at(&["spec", "clusterIP"]),
-            [first, ..] => first.as_str().unwrap_or_default(),
-        };
-        let family = match stated.parse::<IpAddr>() {
-            Ok(IpAddr::V6(_)) => "IPv6",
-            Ok(IpAddr::V4(_)) => "IPv4",
-            Err(_) => first,
-        };
-        families.push(family.into());
+        families.push(first.into());
     }
-    if service.str_at(&["spec", "ipFamilyPolicy"]).is_empty() {
-        let two = families.len() > 1 || service.list_at(&["spec", "clusterIPs"]).len() > 1;
-        service.set(&["spec", "ipFamilyPolicy"], if two { "RequireDualStack" } else { "SingleStack" });
-    }
-    let dual = service.str_at(&["spec", "ipFamilyPolicy"]) != "SingleStack";
-    if dual && families.len() == 1 {
+    if !single && families.len() == 1 {
         let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
-        if cidrs.iter().any(|cidr| cidr.family() == other) {
+        if is_free || has_family(other) {
             families.push(other.into());
         }
     }
     service.set(&["spec", "ipFamilies"], families.into_iter().map(Value::from).collect::<Vec<_>>());
+    errors
 }
 
 /// The transaction that makes and removes the IPAddress objects of a Service.

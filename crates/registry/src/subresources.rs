@@ -1,6 +1,8 @@
 //! Subresources with rules of their own: what they may change, and the objects that they take instead of the
 //! resource's own.
 
+use std::sync::Arc;
+
 use admission::Operation;
 use api_schema::{Map, SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
@@ -129,7 +131,7 @@ impl Registry {
     ) -> Result<Value, Status> {
         let resource = served.storage.group_resource.clone();
         let written = self
-            .modify(served, cx, namespace, name, Part::Main, |existing, _| {
+            .modify(served, cx, namespace, name, Part::Scale, |existing, _| {
                 let scale = make(&scale_of(&existing.value))?;
                 crate::write::check_name(&scale, namespace, name)?;
                 let version = scale.str_at(&["metadata", "resourceVersion"]);
@@ -176,12 +178,13 @@ impl Registry {
         let name = SmolStr::new(binding.str_at(&["metadata", "name"]));
         let errors = binding_errors(binding);
         if !errors.is_empty() {
-            return Err(Status::invalid("", "Binding", &name, &errors));
+            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let text = texts.join(", ");
+            return Err(Status::plain(if texts.len() == 1 { text } else { format!("[{text}]") }));
         }
         let storage = &*served.storage;
         let mut body = binding.clone();
         self.admit(storage, cx, Operation::Create, "binding", namespace, &name, Some(&mut body), None).await?;
-        let resource = storage.group_resource.clone();
         let conflict = |why: String| Status::conflict(&GroupResource::new("", "pods/binding"), &name, why);
         let now = self.world.clock.now();
         let result = self
@@ -241,7 +244,45 @@ impl Registry {
             options.uid.get_or_insert_with(|| SmolStr::new(pod.value.str_at(&["metadata", "uid"])));
         }
         options.dry_run |= cx.options.dry_run;
+        if !options.dry_run {
+            self.mark_evicted(served, cx, namespace, name, &mut options).await?;
+        }
         self.delete(served, cx, namespace, name, &options).await.map(Some)
+    }
+
+    /// Notes in a Pod's status that it is evicted, for controllers that look at why it ended.
+    async fn mark_evicted(
+        &self,
+        served: &Served,
+        cx: &Context,
+        namespace: &str,
+        name: &str,
+        options: &mut DeleteOptions,
+    ) -> Result<(), Status> {
+        let storage = &*served.storage;
+        let now = codec::time(self.world.clock.now());
+        // The server's own change: nobody owns the fields.
+        let mut own = Context::new(Arc::clone(&cx.user), cx.options.clone());
+        own.applies = true;
+        let written = self
+            .modify(served, &mut own, namespace, name, Part::Status, |existing, _| {
+                crate::delete::check_preconditions(storage, name, existing, options)?;
+                let mut pod = existing.value.clone();
+                let mut condition = Value::from([
+                    ("type", "DisruptionTarget"),
+                    ("status", "True"),
+                    ("reason", "EvictionByEvictionAPI"),
+                    ("message", "Eviction API: evicting"),
+                ]);
+                condition.set(&["lastTransitionTime"], now.clone());
+                set_condition(&mut pod, condition);
+                codec::normalize(storage, pod)
+            })
+            .await?;
+        if let Some(version) = &mut options.resource_version {
+            *version = api_schema::format_smolstr!("{}", written.revision);
+        }
+        Ok(())
     }
 
     /// Takes one disruption out of the budget that covers a Pod, if one does.
@@ -260,7 +301,7 @@ impl Registry {
             [] => return Ok(()),
             [budget] => SmolStr::new(budget.str_at(&["metadata", "name"])),
             _ => {
-                return Err(Status::internal(
+                return Err(Status::plain(
                     "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
                 ));
             }
@@ -300,7 +341,18 @@ impl Registry {
                 }
                 object.set(&["status", "disruptionsAllowed"], allowed - 1);
                 object.set(&["status", "disruptedPods", name], codec::time(now));
-                Ok(object)
+                if allowed == 1 {
+                    let mut condition = Value::from([
+                        ("type", "DisruptionAllowed"),
+                        ("status", "False"),
+                        ("reason", "InsufficientPods"),
+                        ("message", ""),
+                    ]);
+                    condition.set(&["lastTransitionTime"], codec::time(now));
+                    condition.set(&["observedGeneration"], status("observedGeneration"));
+                    set_condition(&mut object, condition);
+                }
+                codec::normalize(&budgets.storage, object)
             })
             .await;
         taken.map(drop)
@@ -319,6 +371,24 @@ impl Registry {
     ) -> Result<Written, Status> {
         self.update(served, cx, "", name, "finalize", object).await
     }
+}
+
+/// Puts a condition into an object's status in the place of the one of its type; the time of its transition stays
+/// unless its status changes.
+fn set_condition(object: &mut Value, mut condition: Value) {
+    let mut conditions = object.list_at(&["status", "conditions"]).to_vec();
+    match conditions.iter_mut().find(|old| old.str_at(&["type"]) == condition.str_at(&["type"])) {
+        Some(old) => {
+            if old.str_at(&["status"]) == condition.str_at(&["status"])
+                && let Some(time) = old.get("lastTransitionTime").cloned()
+            {
+                condition.set(&["lastTransitionTime"], time);
+            }
+            *old = condition;
+        }
+        None => conditions.push(condition),
+    }
+    object.set(&["status", "conditions"], conditions);
 }
 
 fn disruption_refused(message: &str, cause: String, retry_after_seconds: u32) -> Status {

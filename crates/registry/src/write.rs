@@ -78,6 +78,8 @@ pub(crate) enum Part<'a> {
     Main,
     /// The `status` subresource.
     Status,
+    /// The `scale` subresource, which changes the number of replicas.
+    Scale,
     /// Another subresource; only its hook knows what may change.
     Other(&'a str),
 }
@@ -87,6 +89,7 @@ impl<'a> Part<'a> {
         match subresource {
             "" => Self::Main,
             "status" => Self::Status,
+            "scale" => Self::Scale,
             other => Self::Other(other),
         }
     }
@@ -95,6 +98,7 @@ impl<'a> Part<'a> {
         match self {
             Self::Main => "",
             Self::Status => "status",
+            Self::Scale => "scale",
             Self::Other(name) => name,
         }
     }
@@ -164,7 +168,7 @@ impl Registry {
         kind.default(&mut object);
         // Metadata that only the system sets.
         let meta = object.entry(&["metadata"]).make_map();
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
             meta.remove(field);
         }
         meta.insert("creationTimestamp", codec::time(now));
@@ -317,13 +321,14 @@ impl Registry {
         self.admit(storage, cx, Operation::Update, part.name(), namespace, name, Some(&mut new), Some(old)).await?;
         kind.default(&mut new);
         match part {
-            Part::Main => kind.prepare_update(&mut new, old),
+            Part::Main | Part::Scale => kind.prepare_update(&mut new, old),
             Part::Status => kind.prepare_status_update(&mut new, old),
             Part::Other(name) => self.hooks.prepare_subresource(storage, name, &mut new, old),
         }
         kind.stamp(&mut new, Some(old), &codec::time(now));
         kind.default(&mut new);
-        if kind.has_generation() {
+        // A Pod that is bound is the same that was asked for.
+        if kind.has_generation() && part != Part::Other("binding") {
             count_generation(&mut new, old, storage.has_status);
         }
         let mut claim = match part {
@@ -332,7 +337,7 @@ impl Registry {
         };
         let mut errors = metadata_errors(storage, &new, old);
         match part {
-            Part::Main => {
+            Part::Main | Part::Scale => {
                 errors.extend(self.validate(storage, &new));
                 errors.extend(kind.validate_update(&new, old));
             }
@@ -372,7 +377,7 @@ impl Registry {
     /// Puts back what this part of the API may not change.
     fn keep_other_parts(&self, storage: &Storage, part: Part<'_>, new: &mut Value, old: &Value) {
         match part {
-            Part::Main if storage.has_status => keep_field(new, old, "status"),
+            Part::Main | Part::Scale if storage.has_status => keep_field(new, old, "status"),
             Part::Status => {
                 let fields: Vec<SmolStr> = old
                     .as_map()
