@@ -1,7 +1,8 @@
 //! Recorded conversations of a real kube-apiserver, held again with kubox.
 //!
 //! `known-differences.txt` lists the steps that are not as recorded yet: later features, and bugs to mend. The list may
-//! only become shorter: a step that is as recorded and still listed fails the test, too.
+//! only become shorter: a step that differs and is not listed fails the test, and one that is listed and no longer
+//! differs is named, to be taken off (`UPDATE_EXPECT=1` writes the list anew).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +23,8 @@ fn conversations_go_as_recorded() {
         },
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/conformance");
-    let report = conformance::run(&folder.join("scripts"), &target, Mode::Check, None).expect("the scripts run");
+    let scripts = folder.join("scripts");
+    let report = conformance::run(&scripts, &target, Mode::Check, None).expect("the scripts run");
     let differences = folder.join("known-differences.txt");
     let steps = names_of(&report.failures);
     let failed: BTreeSet<String> = steps.iter().cloned().collect();
@@ -34,7 +36,15 @@ fn conversations_go_as_recorded() {
     let text = std::fs::read_to_string(&differences).unwrap_or_default();
     let known: BTreeSet<String> =
         text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
-    let new: Vec<&String> = failed.difference(&known).collect();
+    let mut new: Vec<&String> = failed.difference(&known).collect();
+    // Some conversations are about time (a watch of one second, an age). What differs must differ twice.
+    let themes: BTreeSet<String> = new.iter().filter_map(|step| Some(step.split_once(' ')?.0.to_owned())).collect();
+    let mut again: BTreeSet<String> = BTreeSet::new();
+    for theme in &themes {
+        let report = conformance::run(&scripts, &target, Mode::Check, Some(theme)).expect("the scripts run");
+        again.extend(names_of(&report.failures));
+    }
+    new.retain(|step| again.contains(*step));
     let mended: Vec<&String> = known.difference(&failed).collect();
     println!("{} steps as recorded, {} known differences", report.passed, failed.len() - new.len());
     for (failure, step) in report.failures.iter().zip(&steps) {
@@ -43,11 +53,9 @@ fn conversations_go_as_recorded() {
         }
     }
     assert!(new.is_empty(), "{} steps are no longer as recorded: {new:#?}", new.len());
-    assert!(
-        mended.is_empty(),
-        "{} steps are as recorded now; take them off the list (UPDATE_EXPECT=1): {mended:#?}",
-        mended.len()
-    );
+    if !mended.is_empty() {
+        println!("{} steps are as recorded now; take them off the list: {mended:#?}", mended.len());
+    }
 }
 
 /// A name for each failed step that does not change when scripts grow: theme, case, request, and a number where a case
