@@ -14,7 +14,7 @@ use registry::Registry;
 use crate::body::Body;
 use crate::encode::typed;
 use crate::handler::page_not_found;
-use crate::negotiate::{Clause, Encoding, Form, Offer, clauses, negotiate};
+use crate::negotiate::{ACCEPTED, Clause, Encoding, Form, Offer, clauses, negotiate, route_accepts};
 use crate::query::Query;
 
 /// The order of groups in answers; groups that are not listed follow by name (custom resources).
@@ -149,7 +149,7 @@ impl Discovery {
         }
     }
 
-    /// Answers a path that is no resource.
+    /// Answers a path that is no resource; `/` lists `more_paths`, too.
     ///
     /// # Errors
     /// 404 for paths that there are not, 406 for forms that there are not.
@@ -160,6 +160,7 @@ impl Discovery {
         query: &Query,
         headers: &HeaderMap,
         method: &Method,
+        more_paths: Vec<SmolStr>,
     ) -> Result<Response<Body>, Status> {
         for other in &self.others {
             if let Some(answer) = other.respond(path, query, headers, method) {
@@ -171,8 +172,12 @@ impl Discovery {
         }
         let groups = self.groups(registry);
         let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|p| !p.is_empty()).collect();
+        let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+        if !parts.is_empty() && self.knows(registry, path) {
+            route_accepts(accept, &ACCEPTED)?;
+        }
         let value = match parts.as_slice() {
-            [] => return Ok(self.root(&groups)),
+            [] => return Ok(self.root(&groups, more_paths)),
             ["api"] => {
                 if let Some(clause) = aggregated(headers) {
                     return aggregated_answer(&groups[..], true, &clause, headers);
@@ -198,7 +203,6 @@ impl Discovery {
             ["apis", group, version] => resource_list(find(&groups, group, version)?, group, version),
             _ => return Ok(page_not_found()),
         };
-        let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
         let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let offer = Offer { transforms: false, list: false, protobuf: true };
         let form = negotiate(accept, query.optional_flag("pretty"), agent, offer)?;
@@ -209,11 +213,9 @@ impl Discovery {
         Ok(response)
     }
 
-    fn root(&self, groups: &[Group]) -> Response<Body> {
-        let mut paths: Vec<SmolStr> = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-            .into_iter()
-            .map(SmolStr::new)
-            .collect();
+    fn root(&self, groups: &[Group], more_paths: Vec<SmolStr>) -> Response<Body> {
+        let mut paths = more_paths;
+        paths.extend(["/api", "/apis", "/apis/", "/metrics", "/version"].map(SmolStr::new));
         for group in groups {
             let base: SmolStr =
                 if group.name.is_empty() { "/api".into() } else { format_smolstr!("/apis/{}", group.name) };
@@ -291,6 +293,8 @@ fn storage_version_hash(resource: &api_types::Resource) -> Option<String> {
     let stores = resource.allows("list") && resource.resource != "componentstatuses";
     let (group, version) = kinds::convert::storage_version(&resource.group, &resource.resource)
         .unwrap_or((&resource.group, &resource.version));
+    // Clients know this kind by the hash of the version that it was first stored in.
+    let version = if resource.kind == "CustomResourceDefinition" { "v1beta1" } else { version };
     let text = format!("{group}/{version}/{}", resource.kind);
     stores.then(|| {
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());

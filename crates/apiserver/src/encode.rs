@@ -73,11 +73,31 @@ impl Show {
         })
     }
 
+    /// 406 for a list where an object was wanted, or the other way round; it names the type that upstream has in hand.
+    fn other_shape(&self, why: &str, suffix: &str) -> Status {
+        let storage = &self.served.storage;
+        let package = match storage.group_resource.group.split('.').next().unwrap_or_default() {
+            _ if storage.stored_as == registry::StoredAs::Json => "unstructured",
+            "" | "events" => "core",
+            group => group,
+        };
+        let kind = if package == "unstructured" { "Unstructured" } else { &*storage.kind_name };
+        Status {
+            code: 406,
+            reason: "NotAcceptable".into(),
+            message: format!("{why} (*{package}.{kind}{suffix})"),
+            ..Status::default()
+        }
+    }
+
     /// One object.
     ///
     /// # Errors
-    /// 500 if stored bytes are no object.
+    /// 406 if a list was asked for, 500 if stored bytes are no object.
     pub fn object(&self, source: Source<'_>) -> Result<Bytes, Status> {
+        if let Transform::PartialObjectMetadataList { .. } = self.form.transform {
+            return Err(self.other_shape("you requested PartialObjectMetadataList, but the requested object is not a list", ""));
+        }
         let mut out = Vec::new();
         self.write_object(source, true, &mut out)?;
         finish(self.form, out)
@@ -137,7 +157,11 @@ impl Show {
                 write_value(&table, None, self.form.encoding, &mut out);
                 out
             }
-            Transform::PartialObjectMetadata { beta } | Transform::PartialObjectMetadataList { beta } => {
+            Transform::PartialObjectMetadata { .. } => {
+                let why = "you requested PartialObjectMetadata, but the requested object is a list";
+                return Err(self.other_shape(why, "List"));
+            }
+            Transform::PartialObjectMetadataList { beta } => {
                 let api_version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
                 let mut partials = Vec::with_capacity(items.len());
                 for source in items {

@@ -16,14 +16,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 
 use crate::api::{Answer, Api, ApiRequest, Content, not_allowed};
-use crate::body::Body;
+use crate::body::{Body, Chunks};
 use crate::encode::typed;
 use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::negotiate::{Form, Offer, negotiate};
+use crate::metrics::{LongRunning, Metrics};
+use crate::negotiate::{ACCEPTED, Encoding, Form, LISTED, Offer, STREAMED, negotiate, not_acceptable, route_accepts};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::serve::{Handler, Peer};
@@ -31,6 +31,8 @@ use crate::{discovery::Discovery, proxy, virtuals::Virtuals};
 
 /// The largest body of a request (upstream's limit), in bytes.
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// So much of a body that is too large is read and dropped before it is refused.
+const BODY_BYTES_DROPPED: usize = 256 * 1024;
 /// Requests that are no watch may take this long (upstream's --request-timeout).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers larger than this are compressed for those who accept it.
@@ -109,6 +111,18 @@ impl Handler for Chain {
     }
 }
 
+/// A stream that counts as running until it is dropped.
+struct Counted {
+    chunks: Box<dyn Chunks>,
+    _running: LongRunning,
+}
+
+impl Chunks for Counted {
+    fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Bytes>> {
+        self.chunks.poll_next(context)
+    }
+}
+
 /// What is known of a request before it is routed.
 struct Head {
     info: RequestInfo,
@@ -137,11 +151,18 @@ impl Chain {
         };
         let mut warnings = Vec::new();
         let outcome = self.run(peer, &mut head, body, upgrade.then_some(parts.extensions), &mut warnings).await;
-        let mut response = match outcome {
+        let response = match outcome {
             Ok(Outcome::Answer(answer)) => self.render(answer, &head, &mut warnings),
             Ok(Outcome::Response(response)) => response,
             Err(status) => self.render_status(&status, &head),
         };
+        let mut response = response.map(|body| match body {
+            Body::Stream(chunks) => {
+                let running = self.metrics.long_running(&head.info, head.method.as_str());
+                Body::Stream(Box::new(Counted { chunks, _running: running }))
+            }
+            body => body,
+        });
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&audit_id) {
             headers.insert(HeaderName::from_static("audit-id"), value);
@@ -192,6 +213,16 @@ impl Chain {
         {
             return self.pass_through(head, &user, body, upgrade).await;
         }
+        if head.method == Method::HEAD {
+            return Err(not_allowed());
+        }
+        let (info, resource) = (&head.info, api_types::resource(&head.info.group, &head.info.version, &head.info.resource));
+        if info.subresource.is_empty()
+            && resource.is_some_and(|resource| resource.allows(&info.verb))
+            && let Some(kind) = kinds::all::find(&info.group, &info.resource)
+        {
+            warnings.extend(kind.deprecation().map(str::to_owned));
+        }
         let body = if long_running { Bytes::new() } else { read_body(body).await? };
         let request = ApiRequest {
             info: head.info.clone(),
@@ -215,10 +246,18 @@ impl Chain {
 
     async fn dispatch(&self, request: &ApiRequest) -> Result<Answer, Status> {
         let info = &request.info;
+        let served = self.api.registry.served(&info.group, &info.version, &info.resource);
+        if api_types::resource(&info.group, &info.version, &info.resource).is_some() {
+            check_accept(request)?;
+        }
+        if info.verb == "get" && request.query.flag("export") {
+            let message = "the export parameter, deprecated since v1.14, is no longer supported";
+            return Err(Status::bad_request(message));
+        }
         if let Some(answer) = self.virtuals.answer(self, request).await {
             return answer;
         }
-        match self.api.registry.served(&info.group, &info.version, &info.resource) {
+        match served {
             Some(served) => self.api.answer(request, &served).await,
             None => Err(Status::path_not_found()),
         }
@@ -284,6 +323,12 @@ impl Chain {
 
     fn non_resource(&self, head: &Head, user: &UserInfo) -> Result<Outcome, Status> {
         let path = &*head.info.path;
+        if matches!(path, "/version" | "/version/") {
+            if head.method != Method::GET {
+                return Err(not_allowed());
+            }
+            route_accepts(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()), &ACCEPTED[..1])?;
+        }
         if let Some(response) = self.health.respond(path, &head.query) {
             return Ok(Outcome::Response(response));
         }
@@ -291,10 +336,15 @@ impl Chain {
             return Ok(Outcome::Response(self.metrics.respond(&self.api.registry, &self.in_flight)));
         }
         let _ = user;
-        if !matches!(head.method, Method::GET | Method::HEAD) && self.discovery.knows(&self.api.registry, path) {
+        let routed = path == "/api" || path.starts_with("/api/") || path == "/apis" || path.starts_with("/apis/");
+        let reads = head.method == Method::GET || (head.method == Method::HEAD && !routed);
+        if !reads && self.discovery.knows(&self.api.registry, path) {
             return Err(not_allowed());
         }
-        self.discovery.respond(&self.api.registry, path, &head.query, &head.headers, &head.method).map(Outcome::Response)
+        let paths = if path == "/" { self.health.paths() } else { Vec::new() };
+        self.discovery
+            .respond(&self.api.registry, path, &head.query, &head.headers, &head.method, paths)
+            .map(Outcome::Response)
     }
 
     async fn pass_through(
@@ -348,9 +398,7 @@ impl Chain {
         let offer = Offer { transforms: false, list: false, protobuf: true };
         let agent = head.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         // Errors are told in JSON to those who accept nothing else that we have.
-        let form = plain_accept(accept)
-            .and_then(|accept| negotiate(Some(accept), head.query.optional_flag("pretty"), agent, offer).ok())
-            .unwrap_or(Form::JSON);
+        let form = negotiate(accept, head.query.optional_flag("pretty"), agent, offer).unwrap_or(Form::JSON);
         let body = typed(&status.to_value(), form);
         let mut response = Response::new(Body::Full(body));
         *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -374,14 +422,6 @@ pub(crate) fn page_not_found() -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// The Accept header without transformations: a Status is no table.
-fn plain_accept(accept: Option<&str>) -> Option<&str> {
-    let accept = accept?;
-    Some(accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim()).find(|media_type| {
-        matches!(*media_type, "application/json" | "application/yaml" | "application/vnd.kubernetes.protobuf" | "*/*")
-    })?)
 }
 
 enum Outcome {
@@ -408,28 +448,35 @@ fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
 
 async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
     let too_large = || Status::request_entity_too_large(BODY_BYTES_MAX);
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
-    }
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
+    let mut received = 0;
     let read = async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Status::bad_request(format!("reading the body failed: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
-            if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > BODY_BYTES_MAX {
-                return Err(too_large());
+            received += data.len();
+            if received > BODY_BYTES_MAX {
+                // A client that is still sending would not read the answer: a little more is taken and dropped.
+                (first, rest) = (None, BytesMut::new());
+                if received > BODY_BYTES_MAX + BODY_BYTES_DROPPED {
+                    break;
+                }
+                continue;
             }
             match &first {
                 None => first = Some(data),
                 Some(_) => rest.extend_from_slice(&data),
             }
         }
-        Ok(())
+        Ok::<(), Status>(())
     };
     match tokio::time::timeout(REQUEST_TIMEOUT, read).await {
         Ok(result) => result?,
         Err(_) => return Err(Status::timeout("the request's body did not arrive in time", 0)),
+    }
+    if received > BODY_BYTES_MAX {
+        return Err(too_large());
     }
     let first = first.unwrap_or_default();
     if rest.is_empty() {
@@ -451,6 +498,20 @@ fn check_name_parameter(info: &RequestInfo) -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::bad_request(format!("Name parameter invalid: {}: {why}", quoted(&info.name))))
+}
+
+/// What the route of a built-in kind refuses before anything is done.
+fn check_accept(request: &ApiRequest) -> Result<(), Status> {
+    let accept = request.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let lists = matches!(&*request.info.verb, "list" | "watch");
+    route_accepts(accept, if lists { &LISTED } else { &ACCEPTED })?;
+    if request.info.verb == "watch" {
+        let form = request.form(Offer { transforms: true, list: true, protobuf: true })?;
+        if form.encoding == Encoding::Yaml {
+            return Err(not_acceptable(&STREAMED));
+        }
+    }
+    Ok(())
 }
 
 fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo, field_selector: &'a str) -> Attributes<'a> {
@@ -520,7 +581,7 @@ fn forbidden(attributes: &Attributes<'_>, decision: &Decision) -> Status {
     if attributes.is_resource {
         Status::forbidden(&GroupResource::new(attributes.group, attributes.resource), attributes.name, why)
     } else {
-        Status::forbidden(&GroupResource::default(), "", why)
+        Status { generic: true, ..Status::forbidden(&GroupResource::default(), "", why) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use api_schema::{SmolStr, format_smolstr};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
@@ -14,6 +15,16 @@ struct HealthCheck {
     name: &'static str,
     live: bool,
     check: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl HealthCheck {
+    fn counts_for(&self, endpoint: &str) -> bool {
+        match endpoint {
+            "livez" => self.live,
+            "healthz" => self.live || self.name != "shutdown",
+            _ => true,
+        }
+    }
 }
 
 /// The health checks, and who may read them without credentials.
@@ -47,6 +58,17 @@ impl Health {
         self.checks.push(HealthCheck { name, live, check: Box::new(check) });
     }
 
+    /// The paths that `/` lists.
+    pub fn paths(&self) -> Vec<SmolStr> {
+        let mut paths = Vec::new();
+        for endpoint in ["healthz", "livez", "readyz"] {
+            paths.push(format_smolstr!("/{endpoint}"));
+            let relevant = self.checks.iter().filter(|check| check.counts_for(endpoint));
+            paths.extend(relevant.map(|check| format_smolstr!("/{endpoint}/{}", check.name)));
+        }
+        paths
+    }
+
     /// Whether the server is about to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
@@ -71,11 +93,7 @@ impl Health {
         let (endpoint, one) = ["livez", "readyz", "healthz"]
             .into_iter()
             .find_map(|endpoint| rest(&format!("/{endpoint}")).map(|one| (endpoint, one)))?;
-        let relevant = |check: &&HealthCheck| match endpoint {
-            "livez" => check.live,
-            "healthz" => check.live || check.name != "shutdown",
-            _ => true,
-        };
+        let relevant = |check: &&HealthCheck| check.counts_for(endpoint);
         if !one.is_empty() {
             let Some(check) = self.checks.iter().filter(relevant).find(|check| check.name == one) else {
                 return Some(text(StatusCode::NOT_FOUND, "404 page not found\n".into()));

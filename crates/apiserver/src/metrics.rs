@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -33,6 +34,46 @@ struct Labels {
     code: u16,
 }
 
+impl Labels {
+    fn new(info: &RequestInfo, method: &str, code: u16) -> Self {
+        let verb: SmolStr = match (info.is_resource, &*info.verb) {
+            (false, _) => method.into(),
+            (true, "create") => "POST".into(),
+            (true, "update") => "PUT".into(),
+            (true, verb) => verb.to_uppercase().into(),
+        };
+        // What is created has a name, too.
+        let one = info.named || info.verb == "create";
+        let scope = match (info.is_resource, one, info.namespace.is_empty()) {
+            (false, ..) => "",
+            (true, true, _) => "resource",
+            (true, false, false) => "namespace",
+            (true, false, true) => "cluster",
+        };
+        Self {
+            verb,
+            group: info.group.clone(),
+            version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: if info.is_resource { info.subresource.clone() } else { SmolStr::default() },
+            scope,
+            code,
+        }
+    }
+}
+
+/// A watch or another request that runs for long; it is counted until this is dropped.
+#[derive(Debug)]
+pub struct LongRunning {
+    count: Arc<AtomicU64>,
+}
+
+impl Drop for LongRunning {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Series {
     count: AtomicU64,
@@ -44,31 +85,13 @@ struct Series {
 #[derive(Debug, Default)]
 pub struct Metrics {
     series: RwLock<BTreeMap<Labels, Series>>,
+    long_running: RwLock<BTreeMap<Labels, Arc<AtomicU64>>>,
 }
 
 impl Metrics {
     /// Counts one finished request.
     pub fn observe(&self, info: &RequestInfo, method: &str, code: u16, elapsed: Duration) {
-        let verb: SmolStr = if info.is_resource {
-            info.verb.to_uppercase().into()
-        } else {
-            method.into()
-        };
-        let scope = match (info.is_resource, info.named, info.namespace.is_empty()) {
-            (false, ..) => "",
-            (true, true, _) => "resource",
-            (true, false, false) => "namespace",
-            (true, false, true) => "cluster",
-        };
-        let labels = Labels {
-            verb,
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: if info.is_resource { info.subresource.clone() } else { SmolStr::default() },
-            scope,
-            code,
-        };
+        let labels = Labels::new(info, method, code);
         let record = |series: &Series| {
             series.count.fetch_add(1, Ordering::Relaxed);
             series.micros.fetch_add(elapsed.as_micros() as u64, Ordering::Relaxed);
@@ -90,6 +113,19 @@ impl Metrics {
         }
     }
 
+    /// Counts a request that runs for long, until the answer is dropped.
+    pub fn long_running(&self, info: &RequestInfo, method: &str) -> LongRunning {
+        let labels = Labels::new(info, method, 0);
+        let mut all = self.long_running.write();
+        let count = if all.len() < SERIES_MAX || all.contains_key(&labels) {
+            Arc::clone(all.entry(labels).or_default())
+        } else {
+            Arc::default()
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        LongRunning { count }
+    }
+
     /// The `/metrics` page.
     pub fn respond(&self, registry: &Registry, in_flight: &InFlight) -> Response<Body> {
         let mut out = String::new();
@@ -108,7 +144,7 @@ impl Metrics {
             let count = series.count.load(Ordering::Relaxed);
             let _ = writeln!(
                 out,
-                "apiserver_request_total{{code=\"{}\",dry_run=\"\",{}}} {count}",
+                "apiserver_request_total{{code=\"{}\",component=\"apiserver\",dry_run=\"\",{}}} {count}",
                 labels.code,
                 labels_of(labels)
             );
@@ -116,7 +152,7 @@ impl Metrics {
         help(&mut out, "apiserver_request_duration_seconds", "histogram", "[STABLE] Time from request to answer.");
         for (labels, series) in all.iter().filter(|(labels, _)| labels.verb != "WATCH") {
             // One histogram for each label set; codes are summed by whoever reads it.
-            let text = format!("code=\"{}\",dry_run=\"\",{}", labels.code, labels_of(labels));
+            let text = format!("code=\"{}\",component=\"apiserver\",dry_run=\"\",{}", labels.code, labels_of(labels));
             let mut sum = 0;
             for (bound, bucket) in BUCKETS.iter().zip(&series.buckets) {
                 sum += bucket.load(Ordering::Relaxed);
@@ -133,6 +169,12 @@ impl Metrics {
         help(&mut out, "apiserver_current_inflight_requests", "gauge", "[STABLE] Requests that run now.");
         let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"readOnly\"}} {reads}");
         let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"mutating\"}} {writes}");
+        help(&mut out, "apiserver_longrunning_requests", "gauge", "[STABLE] Watches and streams that run now.");
+        for (labels, count) in self.long_running.read().iter() {
+            let count = count.load(Ordering::Relaxed);
+            let labels = labels_of(labels);
+            let _ = writeln!(out, "apiserver_longrunning_requests{{component=\"apiserver\",{labels}}} {count}");
+        }
         help(&mut out, "apiserver_storage_objects", "gauge", "[STABLE] Stored objects by resource.");
         let mut counted: BTreeMap<String, usize> = BTreeMap::new();
         for served in registry.all_served() {
@@ -165,7 +207,10 @@ fn process_metrics(out: &mut String) {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let number = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     let (ticks_per_second, page_bytes) = (100.0, 4096.0);
+    let boot = read("/proc/stat");
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok()).unwrap_or(0.0);
     let rows = [
+        ("process_start_time_seconds", "gauge", boot + number(19) / ticks_per_second),
         ("process_cpu_seconds_total", "counter", (number(11) + number(12)) / ticks_per_second),
         ("process_resident_memory_bytes", "gauge", number(21) * page_bytes),
         ("process_virtual_memory_bytes", "gauge", number(20)),

@@ -76,6 +76,10 @@ impl Form {
 /// What every endpoint for objects can answer with, in upstream's order.
 pub const ACCEPTED: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What watches can answer with.
+pub const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+/// What routes of lists produce: lists and watches.
+pub const LISTED: [&str; 5] = [ACCEPTED[0], ACCEPTED[1], ACCEPTED[2], STREAMED[0], STREAMED[1]];
 
 /// One clause of an Accept header.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -155,7 +159,35 @@ pub fn negotiate(accept: Option<&str>, pretty: Option<bool>, user_agent: &str, o
         let pretty = pretty.unwrap_or_else(|| clause.parameter("pretty") == Some("1") || by_people);
         return Ok(Form { encoding, transform, pretty });
     }
-    Err(Status::not_acceptable(if offer.protobuf { &ACCEPTED } else { &ACCEPTED[..2] }))
+    Err(not_acceptable(if offer.protobuf { &ACCEPTED } else { &ACCEPTED[..2] }))
+}
+
+/// 406 of an endpoint that has none of the forms asked for.
+pub fn not_acceptable(accepted: &[&str]) -> Status {
+    Status {
+        code: 406,
+        reason: "NotAcceptable".into(),
+        message: format!("only the following media types are accepted: {}", accepted.join(", ")),
+        ..Status::default()
+    }
+}
+
+/// Whether a route that produces some media types may answer at all: routes of built-in kinds compare the media types
+/// as they stand, before anything looks at parameters and weights.
+///
+/// # Errors
+/// 406 if none of them is accepted.
+pub fn route_accepts(accept: Option<&str>, produces: &[&str]) -> Result<(), Status> {
+    let accept = accept.unwrap_or_default();
+    let accepted = |clause: &str| {
+        let media_type = clause.split(';').next().unwrap_or_default().trim();
+        media_type == "*/*" || produces.contains(&media_type)
+    };
+    if accept.is_empty() || accept.split(',').any(accepted) {
+        return Ok(());
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", produces.join(", "));
+    Err(Status::generic(406, "NotAcceptable", message))
 }
 
 /// The transformation that a clause asks for; `None` if it cannot be had.
@@ -170,7 +202,7 @@ fn transform(clause: &Clause, offer: Offer) -> Option<Transform> {
         _ if !offer.transforms => None,
         "Table" => Some(Transform::Table { beta }),
         "PartialObjectMetadata" => Some(Transform::PartialObjectMetadata { beta }),
-        "PartialObjectMetadataList" if offer.list => Some(Transform::PartialObjectMetadataList { beta }),
+        "PartialObjectMetadataList" => Some(Transform::PartialObjectMetadataList { beta }),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api_schema::{Map, SmolStr, Value, format_smolstr};
+use api_semantics::field::{Error, Path};
 use api_semantics::status::Status;
 use authn::UserInfo;
 use authn::service_account::{Binding, Issuer, ObjectRef, Order};
@@ -22,6 +23,9 @@ pub struct Virtuals {
     /// Lists what a user may do, for SelfSubjectRulesReview.
     pub rules: Arc<dyn RuleLister>,
 }
+
+/// What is said of a token that nobody knows.
+const INVALID_TOKEN: &str = "invalid bearer token";
 
 /// Lists what a user may do.
 pub trait RuleLister: Send + Sync {
@@ -118,10 +122,8 @@ impl Virtuals {
         let mut review = request.decode_as("authentication.k8s.io/v1", "TokenRequest", &mut cx)?;
         let stated = review.str_at(&["metadata", "name"]);
         if !stated.is_empty() && stated != info.name {
-            return Err(Status::bad_request(format!(
-                "metadata.name: {stated:?} does not match name in the request URL {:?}",
-                info.name.as_str()
-            )));
+            let error = Error::invalid(&Path::new("metadata.name"), stated, "must match the service account name if specified");
+            return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &info.name, &[error]));
         }
         let accounts = api_semantics::status::GroupResource::new("", "serviceaccounts");
         let Some(account) = fresh(chain, "serviceaccounts", &info.namespace, &info.name).await else {
@@ -129,9 +131,8 @@ impl Virtuals {
         };
         let requested = review.int_at(&["spec", "expirationSeconds"]).unwrap_or(3600);
         if let Some(why) = token_request::validate(requested) {
-            use api_semantics::field::{Error, Path};
             let error = Error::invalid(&Path::new("spec.expirationSeconds"), requested, why);
-            return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &info.name, &[error]));
+            return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
         }
         registry.admit_subresource(&mut cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review).await?;
         let audiences: Vec<String> = match review.list_at(&["spec", "audiences"]) {
@@ -154,6 +155,7 @@ impl Virtuals {
         let issued = self.issuer.issue(&order, now.seconds).map_err(|e| Status::internal(format!("failed to generate token: {e}")))?;
         review.set(&["metadata", "name"], info.name.clone());
         review.set(&["metadata", "namespace"], info.namespace.clone());
+        review.set(&["metadata", "uid"], account.str_at(&["metadata", "uid"]));
         review.set(&["metadata", "creationTimestamp"], registry::codec::time(now));
         review.set(&["spec", "expirationSeconds"], lifetime.expiration_seconds);
         review.set(&["spec", "audiences"], audiences.into_iter().map(Value::from).collect::<Vec<_>>());
@@ -180,10 +182,10 @@ impl Virtuals {
             ("v1", "Secret") => ("secrets", namespace),
             ("v1", "Node") => ("nodes", ""),
             _ => {
+                let api_version = wanted.str_at(&["apiVersion"]);
+                let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
                 return Err(Status::bad_request(format!(
-                    "cannot bind token for serviceaccount {} to object of type {}, Kind={kind}",
-                    api_semantics::field::quoted(account),
-                    wanted.str_at(&["apiVersion"])
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
                 )));
             }
         };
@@ -194,7 +196,7 @@ impl Virtuals {
         let own_uid = object.str_at(&["metadata", "uid"]);
         if !uid.is_empty() && uid != own_uid {
             return Err(Status::conflict(
-                &group_resource,
+                &api_semantics::status::GroupResource::new("", kind),
                 name,
                 format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"),
             ));
@@ -237,6 +239,7 @@ impl Virtuals {
         if !error.is_empty() {
             review.set(&["status", "evaluationError"], error);
         }
+        review.set(&["spec"], Map::new());
         typed_answer(request, 201, &review)
     }
 }
@@ -281,8 +284,12 @@ fn token_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
                 review.set(&["status", "audiences"], granted);
             }
         }
-        Err(refused) => {
+        Err(mut refused) => {
             review.set(&["status", "user"], Map::new());
+            // Those who know other kinds of tokens refuse it first.
+            if let [reason] = refused.reasons.as_slice() && reason != INVALID_TOKEN {
+                refused.reasons.insert(0, INVALID_TOKEN.to_owned());
+            }
             review.set(&["status", "error"], refused.to_string());
         }
     }
@@ -307,7 +314,8 @@ fn access_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> 
     let mut review = request.decode_as("authorization.k8s.io/v1", kind, &mut cx)?;
     let errors = kinds::all::find("authorization.k8s.io", &request.info.resource).map(|k| k.validate(&review)).unwrap_or_default();
     if !errors.is_empty() {
-        return Err(Status::invalid("authorization.k8s.io", kind, "", &errors));
+        // Upstream does not say which kind.
+        return Err(Status::invalid("authorization.k8s.io", "", "", &errors));
     }
     if kind == "LocalSubjectAccessReview" {
         let namespace = review.str_at(&["spec", "resourceAttributes", "namespace"]);

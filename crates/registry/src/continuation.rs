@@ -1,5 +1,6 @@
 //! Continue tokens, in upstream's form so that other replicas and tools understand them.
 
+use api_codec::json;
 use api_schema::SmolStr;
 use api_semantics::status::Status;
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub struct Continuation {
     /// The revision of the first page; `None` means: go on at the newest (token `rv: -1`).
     pub revision: Option<u64>,
-    /// The first key that may follow, relative to the resource's prefix.
+    /// The first key that may follow, relative to what the request lists: a resource or a namespace of it.
     pub start: SmolStr,
 }
 
@@ -36,20 +37,18 @@ impl Continuation {
     pub fn decode(token: &str) -> Result<Self, Status> {
         let refuse = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| refuse(&illegal_base64(&e)))?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(&e.to_string()))?;
-        match value["v"].as_str() {
-            Some(VERSION) => {}
-            other => {
-                let other = other.unwrap_or_default();
-                return Err(refuse(&format!("server does not recognize this encoded version {other}")));
-            }
+        let decoded = json::decode(None, &bytes, json::Options::default()).map_err(|e| refuse(&e.to_string()))?;
+        let value = decoded.value;
+        let version = value.str_at(&["v"]);
+        if version != VERSION {
+            return Err(refuse(&format!("server does not recognize this encoded version {version}")));
         }
-        let revision = match value["rv"].as_i64().unwrap_or(0) {
+        let revision = match value.int_at(&["rv"]).unwrap_or(0) {
             -1 => None,
             n if n > 0 => Some(n as u64),
             _ => return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
         };
-        let start = value["start"].as_str().unwrap_or_default();
+        let start = value.str_at(&["start"]);
         if start.is_empty() {
             return Err(refuse("encoded start key empty (version meta.k8s.io/v1)"));
         }

@@ -65,7 +65,7 @@ impl Registry {
         name: &str,
         resource_version: &str,
     ) -> Result<StoredObject, Status> {
-        let wanted = parse_version(resource_version)?;
+        let wanted = parse_version(resource_version).map_err(Status::plain)?;
         if wanted > 0 {
             self.wait_for(wanted).await?;
         }
@@ -99,14 +99,17 @@ impl Registry {
         let storage = &served.storage;
         let selection = self.selection(served, namespace, options)?;
         let limit = usize::try_from(options.limit).unwrap_or(0);
+        // Tokens name keys below what the request lists.
+        let scope = if storage.namespaced { namespace_prefix(namespace) } else { String::new() };
         if !options.continue_token.is_empty() {
+            let token = Continuation::decode(&options.continue_token)?;
             if !matches!(&*options.resource_version, "" | "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let token = Continuation::decode(&options.continue_token)?;
-            return self.list_page(storage, &selection, &token, limit).await;
+            return self.list_page(storage, &scope, &selection, &token, limit).await;
         }
-        let wanted = parse_version(&options.resource_version)?;
+        let wanted = parse_version(&options.resource_version)
+            .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
         let exact = match options.matching() {
             VersionMatch::Exact => true,
             VersionMatch::NotOlderThan => false,
@@ -115,7 +118,7 @@ impl Registry {
         };
         if exact {
             let snapshot = self.list_at(storage, &selection, None, wanted, limit).await?;
-            return Ok(answer(snapshot, &selection, true));
+            return Ok(answer(snapshot, &selection, &scope));
         }
         match (&*options.resource_version, wanted) {
             ("", _) => drop(self.freshen().await?),
@@ -124,25 +127,26 @@ impl Registry {
         }
         // Upstream's cache ignores the limit when any version will do.
         let limit = if options.resource_version == "0" { 0 } else { limit };
-        Ok(answer(storage.cache.list(&selection, None, limit), &selection, true))
+        Ok(answer(storage.cache.list(&selection, None, limit), &selection, &scope))
     }
 
     async fn list_page(
         &self,
         storage: &Storage,
+        scope: &str,
         selection: &Selection,
         token: &Continuation,
         limit: usize,
     ) -> Result<ListAnswer, Status> {
-        let after = token.last_key();
+        let after = &*format!("{scope}{}", token.last_key());
         match token.revision {
             None => {
                 self.freshen().await?;
                 let snapshot = storage.cache.list(selection, Some(after), limit);
-                Ok(answer(snapshot, selection, true))
+                Ok(answer(snapshot, selection, scope))
             }
             Some(revision) => match self.list_at(storage, selection, Some(after), revision, limit).await {
-                Ok(snapshot) => Ok(answer(snapshot, selection, true)),
+                Ok(snapshot) => Ok(answer(snapshot, selection, scope)),
                 Err(mut status) if status.reason == "Expired" => {
                     // The client may go on at the newest version, at the price of an inconsistent list.
                     status.message = "The provided continue parameter is too old to display a consistent list result. \
@@ -224,7 +228,7 @@ impl Registry {
         options.validate()?;
         let cache = &served.storage.cache;
         let selection = self.selection(served, namespace, &options)?;
-        let wanted = parse_version(&options.resource_version)?;
+        let wanted = parse_version(&options.resource_version).map_err(Status::plain)?;
         if options.send_initial_events == Some(true) {
             match (&*options.resource_version, wanted) {
                 ("", _) => drop(self.freshen().await?),
@@ -332,16 +336,19 @@ fn unknown_field(label: &str, known: &[&str]) -> Status {
     }
 }
 
-fn answer(snapshot: Snapshot, selection: &Selection, counts: bool) -> ListAnswer {
+/// A page; `scope` is the start of all keys that the request lists.
+fn answer(snapshot: Snapshot, selection: &Selection, scope: &str) -> ListAnswer {
     let Snapshot { objects, revision, continue_after, remaining } = snapshot;
     let selective = selection.is_selective();
     let continues = continue_after.is_some();
     ListAnswer {
         objects,
         revision,
-        continue_token: continue_after.map(|last| Continuation::after(&last, Some(revision)).encode()).unwrap_or_default(),
+        continue_token: continue_after
+            .map(|last| Continuation::after(last.strip_prefix(scope).unwrap_or(&last), Some(revision)).encode())
+            .unwrap_or_default(),
         // With selectors nobody knows how many of those behind match.
-        remaining: (counts && continues && !selective).then_some(remaining),
+        remaining: (continues && !selective).then_some(remaining),
     }
 }
 
@@ -356,8 +363,8 @@ fn suffix<'a>(storage: &Storage, key: &'a [u8]) -> Option<&'a str> {
 /// A resourceVersion as a number; empty and `0` are 0.
 ///
 /// # Errors
-/// 400 in upstream's words.
-pub fn parse_version(text: &str) -> Result<u64, Status> {
+/// Upstream's words about text that is none; which status they become depends on the request.
+pub fn parse_version(text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Ok(0);
     }
@@ -367,8 +374,6 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
             _ => "invalid syntax",
         };
         let quoted = api_semantics::field::quoted(text);
-        Status::bad_request(format!(
-            "invalid resource version: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {problem}"
-        ))
+        format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {problem}")
     })
 }
