@@ -61,7 +61,8 @@ fn read_junit(text: &str) -> BTreeMap<String, (bool, f64)> {
         if body.contains("<skipped") {
             continue;
         }
-        let name = attribute("name").unwrap_or_default().replace("&#34;", "\"").replace("&#39;", "'").replace("&amp;", "&");
+        let name =
+            attribute("name").unwrap_or_default().replace("&#34;", "\"").replace("&#39;", "'").replace("&amp;", "&");
         let seconds = attribute("time").and_then(|time| time.parse().ok()).unwrap_or(0.0);
         if name.contains("[Conformance]") {
             results.insert(name, (!body.contains("<failure"), seconds));

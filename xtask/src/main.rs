@@ -25,7 +25,9 @@ fn main() -> Result<()> {
     match args.first().map(String::as_str) {
         Some("up") => up(rest),
         Some("test") => test(),
-        Some("bench") => cargo(&[&["run", "--profile", "bench", "--package", "bench", "--"], strs(rest).as_slice()].concat()),
+        Some("bench") => {
+            cargo(&[&["run", "--profile", "bench", "--package", "bench", "--"], strs(rest).as_slice()].concat())
+        }
         Some("conformance") => conformance::run(rest),
         Some("codegen") => codegen::run(rest),
         Some("tidy") => tidy::run(),
@@ -49,11 +51,8 @@ pub(crate) fn root() -> PathBuf {
 /// Runs a program in the workspace's folder; its failure is ours.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
     println!("+ {program} {}", args.join(" "));
-    let status = Command::new(program)
-        .args(args)
-        .current_dir(root())
-        .status()
-        .with_context(|| format!("run {program}"))?;
+    let status =
+        Command::new(program).args(args).current_dir(root()).status().with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "{program} {} failed", args.join(" "));
     Ok(())
 }
