@@ -135,3 +135,8 @@ fn kubectl_1_32_works() {
 fn kubectl_1_35_works() {
     tell(&kubectl_layer(35).join("kubectl/kubectl"));
 }
+
+#[test]
+fn kubectl_1_37_works() {
+    tell(&kubectl_layer(37).join("kubectl/kubectl"));
+}

