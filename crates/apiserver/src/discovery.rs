@@ -125,7 +125,9 @@ impl Discovery {
             }
         }
         let rank = |name: &SmolStr| GROUP_ORDER.iter().position(|g| g == name).unwrap_or(GROUP_ORDER.len());
-        groups.sort_by(|a, b| (!a.name.is_empty(), rank(&a.name), &a.name).cmp(&(!b.name.is_empty(), rank(&b.name), &b.name)));
+        groups.sort_by(|a, b| {
+            (!a.name.is_empty(), rank(&a.name), &a.name).cmp(&(!b.name.is_empty(), rank(&b.name), &b.name))
+        });
         let groups = Arc::new(groups);
         self.groups.store(Some(Arc::clone(&groups)));
         groups
@@ -207,9 +209,7 @@ impl Discovery {
         let offer = Offer { transforms: false, list: false, protobuf: true };
         let form = negotiate(accept, query.optional_flag("pretty"), agent, offer)?;
         let mut response = Response::new(Body::Full(typed(&value, form)));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(form.encoding.media_type()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(form.encoding.media_type()));
         Ok(response)
     }
 
@@ -227,7 +227,8 @@ impl Discovery {
         paths.extend(self.others.iter().flat_map(|other| other.paths()));
         paths.sort();
         paths.dedup();
-        let lines: Vec<String> = paths.iter().map(|path| format!("    {}", api_semantics::field::quoted(path))).collect();
+        let lines: Vec<String> =
+            paths.iter().map(|path| format!("    {}", api_semantics::field::quoted(path))).collect();
         let mut response = Response::new(Body::from(format!("{{\n  \"paths\": [\n{}\n  ]\n}}", lines.join(",\n"))));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
@@ -386,8 +387,7 @@ fn aggregated_answer(
     } else {
         *response.body_mut() = Body::Full(body);
     }
-    let content_type =
-        format!("{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", encoding.media_type());
+    let content_type = format!("{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", encoding.media_type());
     let out = response.headers_mut();
     for (name, text) in [
         (header::ETAG, quoted.as_str()),

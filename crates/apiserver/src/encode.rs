@@ -96,7 +96,9 @@ impl Show {
     /// 406 if a list was asked for, 500 if stored bytes are no object.
     pub fn object(&self, source: Source<'_>) -> Result<Bytes, Status> {
         if let Transform::PartialObjectMetadataList { .. } = self.form.transform {
-            return Err(self.other_shape("you requested PartialObjectMetadataList, but the requested object is not a list", ""));
+            return Err(
+                self.other_shape("you requested PartialObjectMetadataList, but the requested object is not a list", "")
+            );
         }
         let mut out = Vec::new();
         self.write_object(source, true, &mut out)?;
@@ -233,7 +235,13 @@ impl Show {
         match self.form.transform {
             Transform::Table { beta } => {
                 let mut row = Map::new();
-                row.insert("cells", table::row(&self.served.storage, &object, None, self.now).at(&["cells"]).cloned().unwrap_or_default());
+                row.insert(
+                    "cells",
+                    table::row(&self.served.storage, &object, None, self.now)
+                        .at(&["cells"])
+                        .cloned()
+                        .unwrap_or_default(),
+                );
                 row.insert("object", table::partial(&object, beta));
                 let mut metadata = Map::new();
                 metadata.insert("resourceVersion", format_smolstr!("{revision}"));

@@ -136,10 +136,14 @@ impl Chain {
     async fn respond(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
+        if !crate::query::escapes_are_whole(parts.uri.path()) {
+            return bad_request_line();
+        }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let path = crate::query::unescape_path(parts.uri.path());
         let selector = query.text("fieldSelector");
-        let info = RequestInfo::parse(parts.method.as_str(), &path, query.flag("watch"), name_selector(selector).as_deref());
+        let info =
+            RequestInfo::parse(parts.method.as_str(), &path, query.flag("watch"), name_selector(selector).as_deref());
         let audit_id = audit_id(&parts.headers, || self.api.registry.world().random.uuid_v4().into());
         let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().is_some();
         let mut head = Head {
@@ -216,7 +220,8 @@ impl Chain {
         if head.method == Method::HEAD {
             return Err(not_allowed());
         }
-        let (info, resource) = (&head.info, api_types::resource(&head.info.group, &head.info.version, &head.info.resource));
+        let (info, resource) =
+            (&head.info, api_types::resource(&head.info.group, &head.info.version, &head.info.resource));
         if info.subresource.is_empty()
             && resource.is_some_and(|resource| resource.allows(&info.verb))
             && let Some(kind) = kinds::all::find(&info.group, &info.resource)
@@ -303,8 +308,7 @@ impl Chain {
                     &Decision::NoOpinion(refusal.reason.as_str().into()),
                 ),
                 Check::Request { verb } => {
-                    let mut attributes =
-                        attributes(&refusal.requestor, &head.info, head.query.text("fieldSelector"));
+                    let mut attributes = attributes(&refusal.requestor, &head.info, head.query.text("fieldSelector"));
                     attributes.verb = verb;
                     forbidden(&attributes, &Decision::NoOpinion(refusal.reason.as_str().into()))
                 }
@@ -424,6 +428,15 @@ pub(crate) fn page_not_found() -> Response<Body> {
     response
 }
 
+/// What Go's HTTP server says of a request line that it cannot read.
+fn bad_request_line() -> Response<Body> {
+    let mut response = Response::new(Body::from("400 Bad Request"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
 enum Outcome {
     Answer(Answer),
     Response(Response<Body>),
@@ -434,7 +447,8 @@ fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
     let accepts = head.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let gzip = accepts.split(',').any(|part| part.trim().split(';').next() == Some("gzip"));
     if bytes.len() > GZIP_BYTES_MIN && gzip {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
+        let mut encoder =
+            flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
         if std::io::Write::write_all(&mut encoder, &bytes).is_ok()
             && let Ok(packed) = encoder.finish()
         {
@@ -530,10 +544,7 @@ fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo, field_selector: &'a
     }
 }
 
-fn impersonation_attributes<'a>(
-    user: &'a UserInfo,
-    wanted: &'a authn::impersonation::Attributes,
-) -> Attributes<'a> {
+fn impersonation_attributes<'a>(user: &'a UserInfo, wanted: &'a authn::impersonation::Attributes) -> Attributes<'a> {
     Attributes {
         user,
         verb: &wanted.verb,
@@ -606,11 +617,8 @@ fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
     let mut said: Vec<String> = Vec::new();
     let mut budget = WARNING_CHARS_MAX;
     for text in warnings {
-        let text: String = if total > WARNING_CHARS_MAX {
-            text.chars().take(WARNING_CHARS_EACH).collect()
-        } else {
-            text.clone()
-        };
+        let text: String =
+            if total > WARNING_CHARS_MAX { text.chars().take(WARNING_CHARS_EACH).collect() } else { text.clone() };
         if said.contains(&text) || budget < text.chars().count() {
             continue;
         }

@@ -54,7 +54,12 @@ impl Health {
     }
 
     /// Adds a check; `live` says whether its failure means that the process should be restarted.
-    pub fn add(&mut self, name: &'static str, live: bool, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        live: bool,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) {
         self.checks.push(HealthCheck { name, live, check: Box::new(check) });
     }
 
@@ -86,10 +91,12 @@ impl Health {
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             return Some(response);
         }
-        let rest = |prefix: &str| path.strip_prefix(prefix).and_then(|rest| match rest {
-            "" | "/" => Some(""),
-            rest => rest.strip_prefix('/'),
-        });
+        let rest = |prefix: &str| {
+            path.strip_prefix(prefix).and_then(|rest| match rest {
+                "" | "/" => Some(""),
+                rest => rest.strip_prefix('/'),
+            })
+        };
         let (endpoint, one) = ["livez", "readyz", "healthz"]
             .into_iter()
             .find_map(|endpoint| rest(&format!("/{endpoint}")).map(|one| (endpoint, one)))?;

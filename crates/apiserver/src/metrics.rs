@@ -17,9 +17,8 @@ use crate::handler::InFlight;
 use crate::request_info::RequestInfo;
 
 /// The upper bounds of the request duration histogram, in seconds (upstream's).
-const BUCKETS: [f64; 19] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
-];
+const BUCKETS: [f64; 19] =
+    [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0];
 /// No more than this many label sets are kept: paths and verbs are bounded, so this is never reached in practice.
 const SERIES_MAX: usize = 10_000;
 

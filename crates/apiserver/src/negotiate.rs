@@ -74,8 +74,7 @@ impl Form {
 }
 
 /// What every endpoint for objects can answer with, in upstream's order.
-pub const ACCEPTED: [&str; 3] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// What watches can answer with.
 pub const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What routes of lists produce: lists and watches.

@@ -66,10 +66,20 @@ impl Query {
                     PosOverflow | NegOverflow => "value out of range",
                     _ => "invalid syntax",
                 };
-                Status::bad_request(format!("strconv.ParseInt: parsing {}: {problem}", api_semantics::field::quoted(text)))
+                Status::bad_request(format!(
+                    "strconv.ParseInt: parsing {}: {problem}",
+                    api_semantics::field::quoted(text)
+                ))
             }),
         }
     }
+}
+
+/// Whether every percent sign starts an escape.
+pub fn escapes_are_whole(text: &str) -> bool {
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().all(|(at, byte)| *byte != b'%' || digit(bytes.get(at + 1)) && digit(bytes.get(at + 2)))
 }
 
 /// Undoes the percent escapes of a path.
@@ -112,6 +122,9 @@ mod tests {
         assert_eq!(query.text("x"), "1 2");
         assert_eq!(query.get("y"), Some(""));
         assert_eq!(query.text("z"), "%zz");
+        for (path, whole) in [("/a", true), ("/%2F", true), ("/%zz", false), ("/%2", false), ("/%", false)] {
+            assert_eq!(escapes_are_whole(path), whole, "{path}");
+        }
     }
 
     #[test]

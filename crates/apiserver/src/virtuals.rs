@@ -46,23 +46,21 @@ impl Virtuals {
             ("", "v1", "serviceaccounts", "token") if creates => self.token(chain, request).await,
             ("authentication.k8s.io", "v1", "tokenreviews", "") if creates => token_review(chain, request),
             ("authentication.k8s.io", "v1", "selfsubjectreviews", "") if creates => self_subject_review(chain, request),
-            ("authorization.k8s.io", "v1", "subjectaccessreviews" | "selfsubjectaccessreviews" | "localsubjectaccessreviews", "")
-                if creates =>
-            {
-                access_review(chain, request)
-            }
-            ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "") if creates => self.rules_review(request),
             (
-                "",
+                "authorization.k8s.io",
                 "v1",
-                "bindings",
+                "subjectaccessreviews" | "selfsubjectaccessreviews" | "localsubjectaccessreviews",
                 "",
-            )
+            ) if creates => access_review(chain, request),
+            ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "") if creates => self.rules_review(request),
+            ("", "v1", "bindings", "")
             | ("authentication.k8s.io", "v1", "tokenreviews" | "selfsubjectreviews", "")
             | (
                 "authorization.k8s.io",
                 "v1",
-                "subjectaccessreviews" | "selfsubjectaccessreviews" | "localsubjectaccessreviews"
+                "subjectaccessreviews"
+                | "selfsubjectaccessreviews"
+                | "localsubjectaccessreviews"
                 | "selfsubjectrulesreviews",
                 "",
             ) => Err(not_allowed()),
@@ -122,7 +120,8 @@ impl Virtuals {
         let mut review = request.decode_as("authentication.k8s.io/v1", "TokenRequest", &mut cx)?;
         let stated = review.str_at(&["metadata", "name"]);
         if !stated.is_empty() && stated != info.name {
-            let error = Error::invalid(&Path::new("metadata.name"), stated, "must match the service account name if specified");
+            let error =
+                Error::invalid(&Path::new("metadata.name"), stated, "must match the service account name if specified");
             return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &info.name, &[error]));
         }
         let accounts = api_semantics::status::GroupResource::new("", "serviceaccounts");
@@ -134,7 +133,9 @@ impl Virtuals {
             let error = Error::invalid(&Path::new("spec.expirationSeconds"), requested, why);
             return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
         }
-        registry.admit_subresource(&mut cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review).await?;
+        registry
+            .admit_subresource(&mut cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review)
+            .await?;
         let audiences: Vec<String> = match review.list_at(&["spec", "audiences"]) {
             [] => chain.authenticator.api_audiences().to_vec(),
             stated => stated.iter().filter_map(|a| a.as_str().map(str::to_owned)).collect(),
@@ -152,7 +153,10 @@ impl Virtuals {
             warn_after_seconds: lifetime.warn_after_seconds,
         };
         cx.warnings.extend(lifetime.warning);
-        let issued = self.issuer.issue(&order, now.seconds).map_err(|e| Status::internal(format!("failed to generate token: {e}")))?;
+        let issued = self
+            .issuer
+            .issue(&order, now.seconds)
+            .map_err(|e| Status::internal(format!("failed to generate token: {e}")))?;
         review.set(&["metadata", "name"], info.name.clone());
         review.set(&["metadata", "namespace"], info.namespace.clone());
         review.set(&["metadata", "uid"], account.str_at(&["metadata", "uid"]));
@@ -198,7 +202,9 @@ impl Virtuals {
             return Err(Status::conflict(
                 &api_semantics::status::GroupResource::new("", kind),
                 name,
-                format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"),
+                format!(
+                    "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+                ),
             ));
         }
         let object_ref = ObjectRef::new(name, own_uid);
@@ -287,7 +293,9 @@ fn token_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
         Err(mut refused) => {
             review.set(&["status", "user"], Map::new());
             // Those who know other kinds of tokens refuse it first.
-            if let [reason] = refused.reasons.as_slice() && reason != INVALID_TOKEN {
+            if let [reason] = refused.reasons.as_slice()
+                && reason != INVALID_TOKEN
+            {
                 refused.reasons.insert(0, INVALID_TOKEN.to_owned());
             }
             review.set(&["status", "error"], refused.to_string());
@@ -312,7 +320,9 @@ fn access_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> 
     };
     let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
     let mut review = request.decode_as("authorization.k8s.io/v1", kind, &mut cx)?;
-    let errors = kinds::all::find("authorization.k8s.io", &request.info.resource).map(|k| k.validate(&review)).unwrap_or_default();
+    let errors = kinds::all::find("authorization.k8s.io", &request.info.resource)
+        .map(|k| k.validate(&review))
+        .unwrap_or_default();
     if !errors.is_empty() {
         // Upstream does not say which kind.
         return Err(Status::invalid("authorization.k8s.io", "", "", &errors));
@@ -339,7 +349,10 @@ fn access_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> 
                 .flat_map(Map::iter)
                 .map(|(key, values)| {
                     let values = values.as_list().unwrap_or_default();
-                    (format_smolstr!("{}", key.to_lowercase()), values.iter().filter_map(|v| v.as_str().map(SmolStr::new)).collect())
+                    (
+                        format_smolstr!("{}", key.to_lowercase()),
+                        values.iter().filter_map(|v| v.as_str().map(SmolStr::new)).collect(),
+                    )
                 })
                 .collect(),
         }

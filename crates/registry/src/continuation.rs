@@ -35,7 +35,8 @@ impl Continuation {
     /// # Errors
     /// 400 in upstream's words.
     pub fn decode(token: &str) -> Result<Self, Status> {
-        let refuse = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let refuse =
+            |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| refuse(&illegal_base64(&e)))?;
         let decoded = json::decode(None, &bytes, json::Options::default()).map_err(|e| refuse(&e.to_string()))?;
         let value = decoded.value;

@@ -127,7 +127,7 @@ impl Registry {
         }
         // Upstream's cache ignores the limit when any version will do.
         let limit = if options.resource_version == "0" { 0 } else { limit };
-        Ok(answer(storage.cache.list(&selection, None, limit), &selection, &scope))
+        Ok(answer(cached(storage, &selection, None, limit), &selection, &scope))
     }
 
     async fn list_page(
@@ -142,7 +142,7 @@ impl Registry {
         match token.revision {
             None => {
                 self.freshen().await?;
-                let snapshot = storage.cache.list(selection, Some(after), limit);
+                let snapshot = cached(storage, selection, Some(after), limit);
                 Ok(answer(snapshot, selection, scope))
             }
             Some(revision) => match self.list_at(storage, selection, Some(after), revision, limit).await {
@@ -251,7 +251,9 @@ impl Registry {
         };
         Ok(match cache.watch_from(selection, revision) {
             Ok(watcher) => Ok(WatchAnswer { initial: None, watcher, revision, marks_initial_end: false }),
-            Err(_) => Err(Status::expired(format!("too old resource version: {revision} ({})", self.progress.revision()))),
+            Err(_) => {
+                Err(Status::expired(format!("too old resource version: {revision} ({})", self.progress.revision())))
+            }
         })
     }
 
@@ -263,11 +265,9 @@ impl Registry {
         let storage = &served.storage;
         let mut selection = Selection { namespace: namespace.into(), ..Selection::default() };
         if !options.label_selector.is_empty() {
-            let labels = Selector::parse(&options.label_selector)
-                .map_err(|e| Status::bad_request(e.to_string()))?;
+            let labels = Selector::parse(&options.label_selector).map_err(|e| Status::bad_request(e.to_string()))?;
             if !labels.is_everything() {
-                selection.labels =
-                    Some(Arc::new(move |object: &Object| labels.matches(|key| object.label(key))));
+                selection.labels = Some(Arc::new(move |object: &Object| labels.matches(|key| object.label(key))));
             }
         }
         if options.field_selector.is_empty() {
@@ -334,6 +334,26 @@ fn unknown_field(label: &str, known: &[&str]) -> Status {
     } else {
         Status::bad_request(format!("field label not supported: {label}"))
     }
+}
+
+/// A page from the cache. A page that is full goes on if any object follows, be it selected or not: only the next page
+/// looks at those.
+fn cached(storage: &Storage, selection: &Selection, after: Option<&str>, limit: usize) -> Snapshot {
+    let mut page = storage.cache.list(selection, after, limit);
+    let full = limit > 0 && page.objects.len() == limit;
+    // A selected name is looked up, not searched for.
+    if full && page.continue_after.is_none() && selection.is_selective() && selection.name.is_empty() {
+        let last = page.objects.last().map(|last| {
+            let index = &last.index;
+            let namespace = if storage.namespaced { namespace_prefix(&index.namespace) } else { String::new() };
+            SmolStr::from(format!("{namespace}{}", index.name))
+        });
+        let everything = Selection { namespace: selection.namespace.clone(), ..Selection::default() };
+        if last.as_deref().is_some_and(|last| !storage.cache.list(&everything, Some(last), 1).objects.is_empty()) {
+            page.continue_after = last;
+        }
+    }
+    page
 }
 
 /// A page; `scope` is the start of all keys that the request lists.
