@@ -91,6 +91,12 @@ fn decode_text(
         if head.0.is_empty() { expected.api_version.into() } else { head.0 },
         if head.1.is_empty() { expected.kind.into() } else { head.1 },
     );
+    if stated.0.matches('/').count() > 1 {
+        return Err(cannot_be(expected, None, &format!("unexpected GroupVersion string: {}", stated.0), body));
+    }
+    if stated.1 == expected.kind && stated.0 != expected.api_version && is_unregistered(expected, &stated) {
+        return Err(cannot_be(expected, Some(&stated), &unregistered(&stated), body));
+    }
     if stated.1 != expected.kind {
         let (group, version) = stated.0.rsplit_once('/').unwrap_or(("", &stated.0));
         let why = if api_types::schema().find(&api_types::type_name(group, version, &stated.1)).is_some() {
@@ -120,6 +126,23 @@ fn decode_text(
         }
         Err(error) => Err(cannot_be(expected, Some(&stated), &error.to_string(), body)),
     }
+}
+
+/// Whether a kind is not known in the group and version that the data states, while the expected one is built in.
+fn is_unregistered(expected: Expected<'_>, stated: &Stated) -> bool {
+    let known = |(api_version, kind): (&str, &str)| {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        api_types::schema().find(&api_types::type_name(group, version, kind)).is_some()
+    };
+    known((expected.api_version, expected.kind)) && !known((&stated.0, &stated.1))
+}
+
+fn unregistered(stated: &Stated) -> String {
+    format!(
+        "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        quoted(&stated.1),
+        quoted(&stated.0)
+    )
 }
 
 /// Reads apiVersion and kind alone.

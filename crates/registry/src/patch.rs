@@ -2,7 +2,7 @@
 
 use api_codec::json;
 use api_patch::{json_patch, merge_patch, strategic};
-use api_schema::Value;
+use api_schema::{SmolStr, Value};
 use api_semantics::field::{Error, Path, quoted};
 use api_semantics::status::Status;
 
@@ -257,7 +257,10 @@ fn apply_to(served: &Served, patch: &Patch, object: Value, cx: &mut Context) -> 
 
 /// A patched object must still say that it is what it was. If it says something else, it is read as that.
 fn check_type(served: &Served, patched: &Value) -> Result<(), String> {
-    let (api_version, kind) = (patched.str_at(&["apiVersion"]), patched.str_at(&["kind"]));
+    // What is left out is what the request says.
+    let or = |text: &str, default: &SmolStr| if text.is_empty() { default.clone() } else { SmolStr::new(text) };
+    let api_version = &*or(patched.str_at(&["apiVersion"]), &served.api_version);
+    let kind = &*or(patched.str_at(&["kind"]), &SmolStr::new(&*served.info.kind));
     if api_version == served.api_version && kind == served.info.kind {
         return Ok(());
     }

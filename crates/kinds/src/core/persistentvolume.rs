@@ -49,6 +49,22 @@ impl Kind for PersistentVolume {
         object.set(&["status"], Value::from([("phase", "Pending")]));
     }
 
+    /// Notes when the phase changed, unless the client says so itself.
+    fn stamp(&self, new: &mut Value, old: Option<&Value>, now: &str) {
+        const TIME: [&str; 2] = ["status", "lastPhaseTransitionTime"];
+        let phase = ["status", "phase"];
+        let (known, changed) = match old {
+            Some(old) => (old.at(&TIME).cloned(), old.str_at(&phase) != new.str_at(&phase)),
+            None => (None, true),
+        };
+        let stated = new.at(&TIME).cloned();
+        if changed && (stated.is_none() || stated == known) {
+            new.set(&TIME, now);
+        } else if let (false, None, Some(known)) = (changed, stated, known) {
+            new.set(&TIME, known);
+        }
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         check(object)
     }
