@@ -201,7 +201,10 @@ impl Api {
             Transform::Table { .. } => {
                 let text = request.query.text("includeObject");
                 IncludeObject::parse(text).ok_or_else(|| {
-                    Status::bad_request(format!("unrecognized includeObject value: {}", api_semantics::field::quoted(text)))
+                    Status::bad_request(format!(
+                        "unrecognized includeObject value: {}",
+                        api_semantics::field::quoted(text)
+                    ))
                 })?
             }
             _ => IncludeObject::default(),
@@ -238,7 +241,9 @@ impl Api {
             return Err(not_allowed());
         }
         let mut answer = self.answer_verb(request, served).await?;
-        if info.subresource.is_empty() && let Some(warning) = served.storage.kind.deprecation() {
+        if info.subresource.is_empty()
+            && let Some(warning) = served.storage.kind.deprecation()
+        {
             answer.warnings.insert(0, warning.into());
         }
         Ok(answer)
@@ -314,8 +319,7 @@ impl Api {
     fn decode(&self, request: &ApiRequest, served: &Served, cx: &mut Context) -> Result<Value, Status> {
         let expected = codec::expected(served);
         let layout = request.layout()?;
-        let mut object =
-            body::decode(expected, layout, &request.body, cx.options.field_validation, &mut cx.warnings)?;
+        let mut object = body::decode(expected, layout, &request.body, cx.options.field_validation, &mut cx.warnings)?;
         registry::keep_untracked_body(layout, &request.body, &mut object);
         Ok(object)
     }
@@ -381,7 +385,8 @@ impl Api {
             }
         } else {
             if cx.options.force.is_some() {
-                let error = api_semantics::field::Error::forbidden(&path("force"), "may not be specified for non-apply patch");
+                let error =
+                    api_semantics::field::Error::forbidden(&path("force"), "may not be specified for non-apply patch");
                 return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
             }
             if cx.options.field_manager.is_empty() {
@@ -397,10 +402,8 @@ impl Api {
         let show = self.show(request, served, false)?;
         let mut cx = self.patch_context(request, ty)?;
         let namespace = object_namespace(info);
-        let written = self
-            .registry
-            .patch(served, &mut cx, namespace, &info.name, &info.subresource, ty, &request.body)
-            .await?;
+        let written =
+            self.registry.patch(served, &mut cx, namespace, &info.name, &info.subresource, ty, &request.body).await?;
         Self::written(&show, if written.created { 201 } else { 200 }, &written, cx)
     }
 
@@ -428,9 +431,8 @@ impl Api {
         } else {
             let mut cx = self.context(request, false)?;
             let wanted = request.decode_as("autoscaling/v1", "Scale", &mut cx)?;
-            let scale = registry
-                .update_scale(served, &mut cx, &info.namespace, &info.name, |_| Ok(wanted.clone()))
-                .await?;
+            let scale =
+                registry.update_scale(served, &mut cx, &info.namespace, &info.name, |_| Ok(wanted.clone())).await?;
             (scale, cx)
         };
         let mut answer = Answer::whole(200, form, typed(&scale, form));

@@ -64,7 +64,8 @@ impl Registry {
         let storage = &*served.storage;
         cx.options.dry_run |= options.dry_run;
         if options.propagation.is_none() && options.orphan_dependents.is_none() {
-            let warning = storage.kind.deletion_warning().filter(|warning| !cx.warnings.iter().any(|said| said == warning));
+            let warning =
+                storage.kind.deletion_warning().filter(|warning| !cx.warnings.iter().any(|said| said == warning));
             cx.warnings.extend(warning.map(Into::into));
         }
         let mut admitted = false;
@@ -151,8 +152,10 @@ impl Registry {
             for object in &answer.objects {
                 let found = StoredObject { bytes: object.bytes.clone(), revision: object.revision };
                 let value = codec::decode_stored(&served.storage, &found.bytes, found.revision)?;
-                let (object_namespace, name) =
-                    (SmolStr::new(value.str_at(&["metadata", "namespace"])), SmolStr::new(value.str_at(&["metadata", "name"])));
+                let (object_namespace, name) = (
+                    SmolStr::new(value.str_at(&["metadata", "namespace"])),
+                    SmolStr::new(value.str_at(&["metadata", "name"])),
+                );
                 // Each object gets the whole deletion; one that has gone meanwhile is as good as deleted.
                 match Box::pin(self.delete(served, cx, &object_namespace, &name, options)).await {
                     Ok(_) => {}

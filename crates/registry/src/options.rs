@@ -83,7 +83,10 @@ impl ListOptions {
                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                 )),
                 (None, false) => {
-                    errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+                    errors.push(Error::forbidden(
+                        &path,
+                        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                    ));
                     if self.version_match != "NotOlderThan" {
                         errors.push(Error::not_supported(&path, self.version_match.clone(), &["NotOlderThan"]));
                     }
@@ -105,7 +108,10 @@ impl ListOptions {
         }
         if !self.version_match.is_empty() {
             if self.resource_version.is_empty() {
-                errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+                errors.push(Error::forbidden(
+                    &path,
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
             }
             if !self.continue_token.is_empty() {
                 errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
@@ -249,7 +255,10 @@ pub fn field_manager_errors(name: &str) -> ErrorList {
         errors.push(Error::invalid(
             &path,
             name,
-            format!("invalid character {} (at position {at})", shown_rune(name[at..].chars().next().unwrap_or_default())),
+            format!(
+                "invalid character {} (at position {at})",
+                shown_rune(name[at..].chars().next().unwrap_or_default())
+            ),
         ));
     }
     errors

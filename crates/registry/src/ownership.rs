@@ -65,7 +65,9 @@ pub(crate) fn on_update(
     now: Timestamp,
 ) -> Result<(), Status> {
     note(served, cx, Some(old), new, subresource, now)?;
-    if subresource == "scale" && let Some(Value::List(entries)) = new.at_mut(MANAGED_FIELDS) {
+    if subresource == "scale"
+        && let Some(Value::List(entries)) = new.at_mut(MANAGED_FIELDS)
+    {
         // What is owned through a Scale is taken over from it, which leaves the time behind.
         for entry in entries.iter_mut().filter(|entry| entry.str_at(&["subresource"]) == "scale") {
             entry.remove(&["time"]);
@@ -143,15 +145,16 @@ pub fn keep_untracked_body(layout: Layout, body: &[u8], decoded: &mut Value) {
 pub(crate) fn decode_applied(served: &Served, body: &[u8], cx: &mut Context) -> Result<Value, Status> {
     let validation = cx.options.field_validation;
     let options = json::Options { problems: validation != FieldValidation::Ignore };
-    let decoded = yaml::decode(None, body, options).map_err(|error| {
-        Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
-    })?;
+    let decoded = yaml::decode(None, body, options)
+        .map_err(|error| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}")))?;
     // Unknown fields are found by the type; here only what stands twice.
     if !decoded.problems.is_empty() {
         if validation == FieldValidation::Strict {
             let texts: Vec<String> = decoded.problems.iter().map(ToString::to_string).collect();
             let why = texts.join(", ");
-            return Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}")));
+            return Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: {why}"
+            )));
         }
         cx.warnings.extend(problem_warnings(&decoded.problems));
     }

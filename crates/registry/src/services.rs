@@ -190,8 +190,7 @@ fn needs_node_ports(service: &Value) -> bool {
 }
 
 fn needs_health_port(service: &Value) -> bool {
-    service.str_at(&["spec", "type"]) == "LoadBalancer"
-        && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
+    service.str_at(&["spec", "type"]) == "LoadBalancer" && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
 }
 
 impl Services {
@@ -307,7 +306,10 @@ impl Services {
                         let text = format_smolstr!("{address}");
                         if at < wanted.len() { wanted[at] = text } else { wanted.push(text) }
                     }
-                    None => errors.push(Error::internal(&path, format!("failed to allocate a serviceIP: range is full ({cidr})"))),
+                    None => errors.push(Error::internal(
+                        &path,
+                        format!("failed to allocate a serviceIP: range is full ({cidr})"),
+                    )),
                 }
                 continue;
             }
@@ -424,7 +426,9 @@ impl Services {
                         change.ports.push((port, "TCP".into()));
                         service.set(&["spec", "healthCheckNodePort"], i64::from(port));
                     }
-                    None => errors.push(Error::internal(&path, "failed to allocate a HealthCheckNodePort: range is full")),
+                    None => {
+                        errors.push(Error::internal(&path, "failed to allocate a HealthCheckNodePort: range is full"))
+                    }
                 }
             } else if !before.ports.contains(&claim) {
                 match self.check_port(claim.0, "TCP", taken, change) {
@@ -478,7 +482,8 @@ fn fill_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) -> Er
     let has_family = |family: &str| cidrs.iter().any(|cidr| cidr.family() == family);
     let policy_of = |service: &Value| SmolStr::new(service.str_at(&["spec", "ipFamilyPolicy"]));
     let prefers = |service: &Value| policy_of(service) == "PreferDualStack";
-    let same = |old: &Value, service: &Value, field: &str| old.list_at(&["spec", field]) == service.list_at(&["spec", field]);
+    let same =
+        |old: &Value, service: &Value, field: &str| old.list_at(&["spec", field]) == service.list_at(&["spec", field]);
     let old = old.filter(|old| needs_cluster_ip(old));
     // Who prefers two families keeps what there is until something changes.
     if let Some(old) = old
@@ -520,7 +525,9 @@ fn fill_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) -> Er
     };
     let mut families = families_of(service);
     if single {
-        for (count, what) in [(service.list_at(&["spec", "clusterIPs"]).len(), "cluster IPs"), (families.len(), "IP families")] {
+        for (count, what) in
+            [(service.list_at(&["spec", "clusterIPs"]).len(), "cluster IPs"), (families.len(), "IP families")]
+        {
             if count == 2 {
                 let why = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
                 errors.push(Error::invalid(&policy_path, policy.clone(), why));

@@ -145,11 +145,8 @@ impl Registry {
                 }
                 let replicas = scale.int_at(&["spec", "replicas"]).unwrap_or(0);
                 if replicas < 0 {
-                    let error = Error::invalid(
-                        &Path::new("spec.replicas"),
-                        replicas,
-                        "must be greater than or equal to 0",
-                    );
+                    let error =
+                        Error::invalid(&Path::new("spec.replicas"), replicas, "must be greater than or equal to 0");
                     return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
                 }
                 let mut object = existing.value.clone();
@@ -199,7 +196,10 @@ impl Registry {
                 }
                 let bound = existing.value.str_at(&["spec", "nodeName"]);
                 if !bound.is_empty() {
-                    return Err(conflict(format!("pod {name} is already assigned to node {}", api_semantics::field::quoted(bound))));
+                    return Err(conflict(format!(
+                        "pod {name} is already assigned to node {}",
+                        api_semantics::field::quoted(bound)
+                    )));
                 }
                 if !existing.value.list_at(&["spec", "schedulingGates"]).is_empty() {
                     return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
@@ -316,7 +316,8 @@ impl Registry {
                 let mut object = existing.value.clone();
                 let status = |field: &str| existing.value.int_at(&["status", field]).unwrap_or(0);
                 let always = existing.value.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
-                let healthy_enough = status("currentHealthy") >= status("desiredHealthy") && status("desiredHealthy") > 0;
+                let healthy_enough =
+                    status("currentHealthy") >= status("desiredHealthy") && status("desiredHealthy") > 0;
                 if !ready && (always || healthy_enough) {
                     return Ok(object);
                 }
@@ -393,8 +394,7 @@ fn set_condition(object: &mut Value, mut condition: Value) {
 
 fn disruption_refused(message: &str, cause: String, retry_after_seconds: u32) -> Status {
     let mut status = Status::too_many_requests(message, retry_after_seconds);
-    status.causes =
-        vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: SmolStr::default() }];
+    status.causes = vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: SmolStr::default() }];
     status
 }
 

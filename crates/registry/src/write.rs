@@ -120,8 +120,8 @@ impl Registry {
         let mut object = codec::to_stored(served, object)?;
         match_namespace(&mut object, namespace)?;
         storage.kind.default(&mut object);
-        let generate = object.str_at(&["metadata", "name"]).is_empty()
-            && !object.str_at(&["metadata", "generateName"]).is_empty();
+        let generate =
+            object.str_at(&["metadata", "name"]).is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
         if !generate {
             return self.create_named(served, cx, namespace, object).await;
         }
@@ -246,7 +246,9 @@ impl Registry {
         check_name(&object, namespace, name)?;
         storage.kind.default(&mut object);
         let part = Part::new(subresource);
-        if part == Part::Main && storage.kind.create_on_update() && self.existing(storage, namespace, name).await?.is_none()
+        if part == Part::Main
+            && storage.kind.create_on_update()
+            && self.existing(storage, namespace, name).await?.is_none()
         {
             if !object.str_at(&["metadata", "uid"]).is_empty() {
                 let uid = object.str_at(&["metadata", "uid"]);
@@ -398,7 +400,10 @@ impl Registry {
         if storage.kind.full_validation() {
             return ErrorList::new();
         }
-        { let _ = object; ErrorList::new() }
+        {
+            let _ = object;
+            ErrorList::new()
+        }
     }
 
     /// Asks admission about the body of a subresource that is no part of the object (a TokenRequest).
@@ -465,7 +470,11 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         // Validating plugins see the object as it will be; what they would change is dropped with the copy.
-        let mut copy = if self.admission.validates(&storage.group_resource, subresource) { object.cloned() } else { return Ok(()) };
+        let mut copy = if self.admission.validates(&storage.group_resource, subresource) {
+            object.cloned()
+        } else {
+            return Ok(());
+        };
         let mut attributes = Attributes {
             operation,
             resource: &storage.group_resource,
@@ -587,7 +596,8 @@ fn metadata_errors(storage: &Storage, new: &Value, old: &Value) -> ErrorList {
     let always = meta::validate(new, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
     let mut update = meta::validate_update(new, old);
     let asked_again = ["metadata.labels", "metadata.annotations", "metadata.ownerReferences", "metadata.managedFields"];
-    update.extend(always.iter().filter(|error| asked_again.iter().any(|field| error.field.starts_with(field))).cloned());
+    update
+        .extend(always.iter().filter(|error| asked_again.iter().any(|field| error.field.starts_with(field))).cloned());
     [&always, &update, &update, &always].into_iter().flatten().cloned().collect()
 }
 
