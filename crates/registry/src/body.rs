@@ -97,9 +97,14 @@ fn decode_text(
     if stated.1 == expected.kind && stated.0 != expected.api_version && is_unregistered(expected, &stated) {
         return Err(cannot_be(expected, Some(&stated), &unregistered(&stated), body));
     }
-    if stated.1 != expected.kind {
-        let (group, version) = stated.0.rsplit_once('/').unwrap_or(("", &stated.0));
-        let why = if api_types::schema().find(&api_types::type_name(group, version, &stated.1)).is_some() {
+    if stated.0.matches('/').count() > 1 {
+        return Err(cannot_be(expected, None, &format!("unexpected GroupVersion string: {}", stated.0), body));
+    }
+    let known = is_builtin(&stated.0, &stated.1);
+    // Objects of another version of a kind are read; what they may be used for is decided later.
+    let unknown_version = !known && stated.0 != expected.api_version && is_builtin(expected.api_version, expected.kind);
+    if stated.1 != expected.kind || unknown_version {
+        let why = if known {
             let package = |api_version: &str| {
                 let (group, _) = api_version.rsplit_once('/').unwrap_or(("", api_version));
                 group.split('.').next().filter(|g| !g.is_empty()).unwrap_or("core").to_owned()
@@ -143,6 +148,12 @@ fn unregistered(stated: &Stated) -> String {
         quoted(&stated.1),
         quoted(&stated.0)
     )
+}
+
+/// Whether there is a built-in kind of this name.
+fn is_builtin(api_version: &str, kind: &str) -> bool {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    api_types::schema().find(&api_types::type_name(group, version, kind)).is_some()
 }
 
 /// Reads apiVersion and kind alone.
