@@ -144,7 +144,7 @@ impl Chain {
         let selector = query.text("fieldSelector");
         let info =
             RequestInfo::parse(parts.method.as_str(), &path, query.flag("watch"), name_selector(selector).as_deref());
-        let audit_id = audit_id(&parts.headers, || self.api.registry.world().random.uuid_v4().into());
+        let audit_id = audit_id(&parts.headers, || self.api.registry.world().random.uuid_v4());
         let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().is_some();
         let mut head = Head {
             info,
@@ -207,7 +207,7 @@ impl Chain {
         };
         if !head.info.is_resource {
             drop(body);
-            return self.non_resource(head, &user);
+            return self.non_resource(head);
         }
         if !self.discovery.has_group(&self.api.registry, &head.info.group) || head.info.path.starts_with("//") {
             return Ok(Outcome::Response(page_not_found()));
@@ -325,7 +325,7 @@ impl Chain {
         if decision.is_allowed() { Ok(()) } else { Err(forbidden(&attributes, &decision)) }
     }
 
-    fn non_resource(&self, head: &Head, user: &UserInfo) -> Result<Outcome, Status> {
+    fn non_resource(&self, head: &Head) -> Result<Outcome, Status> {
         let path = &*head.info.path;
         if matches!(path, "/version" | "/version/") {
             if head.method != Method::GET {
@@ -339,7 +339,6 @@ impl Chain {
         if path == "/metrics" {
             return Ok(Outcome::Response(self.metrics.respond(&self.api.registry, &self.in_flight)));
         }
-        let _ = user;
         let routed = path == "/api" || path.starts_with("/api/") || path == "/apis" || path.starts_with("/apis/");
         let reads = head.method == Method::GET || (head.method == Method::HEAD && !routed);
         if !reads && self.discovery.knows(&self.api.registry, path) {
@@ -363,7 +362,7 @@ impl Chain {
             return Err(Status::path_not_found());
         };
         let verbs = served.info.subresource(&info.subresource).map(|s| s.verbs.as_slice()).unwrap_or_default();
-        if !verbs.iter().any(|verb| *verb == info.verb) {
+        if !verbs.contains(&info.verb) {
             return Err(not_allowed());
         }
         let passage = proxy::Passage {

@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn routes_compare_media_types_as_they_stand() {
+        for (accept, accepted) in [
+            ("", true),
+            ("*/*", true),
+            ("application/json;as=Nope", true),
+            ("text/html, application/yaml;q=0.1", true),
+            ("application/*", false),
+            ("text/html", false),
+        ] {
+            assert_eq!(route_accepts(Some(accept), &ACCEPTED).is_ok(), accepted, "{accept}");
+        }
+        let refused = route_accepts(Some("text/html"), &ACCEPTED[..1]).expect_err("no HTML is served");
+        assert_eq!(refused.message, "406: Not Acceptable\n\nAvailable representations: application/json");
+    }
+
+    #[test]
     fn people_get_indented_json() {
         let pretty = |agent, ask| negotiate(None, ask, agent, LIST).expect("JSON is always possible").pretty;
         assert!(pretty("curl/8", None));

@@ -68,13 +68,11 @@ impl RequestInfo {
             (_, "DELETE") => "delete".into(),
             _ => SmolStr::default(),
         };
-        if parts[0] == "namespaces" {
-            if parts.len() > 1 {
-                info.namespace = parts[1].into();
-                // `/namespaces/x/status` is about the namespace; `/namespaces/x/pods` about pods in it.
-                if parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
-                    parts.drain(..2);
-                }
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            info.namespace = parts[1].into();
+            // `/namespaces/x/status` is about the namespace; `/namespaces/x/pods` about pods in it.
+            if parts.len() > 2 && !matches!(parts[2], "status" | "finalize") {
+                parts.drain(..2);
             }
         }
         info.resource = parts[0].into();
