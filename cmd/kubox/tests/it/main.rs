@@ -6,4 +6,5 @@ mod flags;
 mod harness;
 mod helm;
 mod kills;
+mod kube_client;
 mod python;
