@@ -45,91 +45,186 @@ fn switch(value: &str) -> Result<bool, String> {
 
 /// The flags that are honoured.
 const FLAGS: &[Flag] = &[
-    Flag { name: "data-dir", value: "DIR", help: "where everything is kept (required)", set: |p, v| {
-        p.options.data_dir = PathBuf::from(v);
-        Ok(())
-    } },
-    Flag { name: "bind-address", value: "IP", help: "where to listen (127.0.0.1)", set: |p, v| {
-        p.options.bind_address = parse(v)?;
-        Ok(())
-    } },
-    Flag { name: "secure-port", value: "PORT", help: "the port to listen at (6443); 0 takes a free one", set: |p, v| {
-        p.options.secure_port = parse(v)?;
-        Ok(())
-    } },
-    Flag { name: "advertise-address", value: "IP", help: "the address that others are told", set: |p, v| {
-        p.options.advertise_address = Some(parse(v)?);
-        Ok(())
-    } },
-    Flag { name: "service-cluster-ip-range", value: "CIDRS", help: "Service addresses (10.96.0.0/12)", set: |p, v| {
-        p.options.service_cidrs = parse_cidrs(v)?;
-        Ok(())
-    } },
-    Flag { name: "service-node-port-range", value: "A-B", help: "node ports (30000-32767)", set: |p, v| {
-        let (first, last) = v.split_once('-').ok_or_else(|| format!("{v:?} is no range A-B"))?;
-        let (first, last): (u16, u16) = (parse(first)?, parse(last)?);
-        if first == 0 || first > last {
-            return Err(format!("{v:?} is no range A-B"));
-        }
-        p.options.node_ports = first..=last;
-        Ok(())
-    } },
-    Flag { name: "service-account-issuer", value: "URL", help: "the issuer of service account tokens", set: |p, v| {
-        p.options.service_account_issuer = text(v).ok_or("the issuer may not be empty")?;
-        Ok(())
-    } },
-    Flag { name: "api-audiences", value: "LIST", help: "what tokens must be meant for (the issuer)", set: |p, v| {
-        p.options.api_audiences = list(v);
-        Ok(())
-    } },
-    Flag { name: "token-auth-file", value: "FILE", help: "static tokens: token,user,uid,\"groups\"", set: |p, v| {
-        p.options.token_auth_file = text(v).map(PathBuf::from);
-        Ok(())
-    } },
-    Flag { name: "anonymous-auth", value: "BOOL", help: "who may stay anonymous: health and version only unless true", set: |p, v| {
-        p.options.anonymous = if switch(v)? { authn::Anonymous::Everywhere } else { authn::Anonymous::Off };
-        Ok(())
-    } },
-    Flag { name: "max-requests-inflight", value: "N", help: "reads at once (400)", set: |p, v| {
-        p.options.max_requests_in_flight = parse(v)?;
-        Ok(())
-    } },
-    Flag { name: "max-mutating-requests-inflight", value: "N", help: "writes at once (200)", set: |p, v| {
-        p.options.max_mutating_requests_in_flight = parse(v)?;
-        Ok(())
-    } },
-    Flag { name: "min-request-timeout", value: "SECONDS", help: "how long watches last at least (1800)", set: |p, v| {
-        p.options.min_request_timeout_seconds = parse(v)?;
-        Ok(())
-    } },
-    Flag { name: "enable-admission-plugins", value: "LIST", help: "admission plugins beside the default ones", set: |p, v| {
-        p.options.enable_admission_plugins.extend(list(v));
-        Ok(())
-    } },
-    Flag { name: "disable-admission-plugins", value: "LIST", help: "admission plugins to leave out", set: |p, v| {
-        p.options.disable_admission_plugins = list(v);
-        p.options.enable_admission_plugins.retain(|name| !p.options.disable_admission_plugins.contains(name));
-        Ok(())
-    } },
-    Flag { name: "authorization-mode", value: "LIST", help: "Node,RBAC,AlwaysAllow,AlwaysDeny (Node,RBAC)", set: |p, v| {
-        p.options.authorization_modes = list(v);
-        Ok(())
-    } },
-    Flag { name: "runtime-config", value: "MAP", help: "group/version=true|false, api/beta=true, ...", set: |p, v| {
-        for part in list(v) {
-            let (key, on) = part.split_once('=').unwrap_or((&part, "true"));
-            p.options.runtime_config.push((key.to_owned(), switch(on)?));
-        }
-        Ok(())
-    } },
-    Flag { name: "tls-san", value: "NAME", help: "one more name in the serving certificate; may be repeated", set: |p, v| {
-        p.options.extra_names.extend(text(v));
-        Ok(())
-    } },
-    Flag { name: "v", value: "N", help: "how much to log (2)", set: |p, v| {
-        p.verbosity = parse(v)?;
-        Ok(())
-    } },
+    Flag {
+        name: "data-dir",
+        value: "DIR",
+        help: "where everything is kept (required)",
+        set: |p, v| {
+            p.options.data_dir = PathBuf::from(v);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "bind-address",
+        value: "IP",
+        help: "where to listen (127.0.0.1)",
+        set: |p, v| {
+            p.options.bind_address = parse(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "secure-port",
+        value: "PORT",
+        help: "the port to listen at (6443); 0 takes a free one",
+        set: |p, v| {
+            p.options.secure_port = parse(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "advertise-address",
+        value: "IP",
+        help: "the address that others are told",
+        set: |p, v| {
+            p.options.advertise_address = Some(parse(v)?);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "service-cluster-ip-range",
+        value: "CIDRS",
+        help: "Service addresses (10.96.0.0/12)",
+        set: |p, v| {
+            p.options.service_cidrs = parse_cidrs(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "service-node-port-range",
+        value: "A-B",
+        help: "node ports (30000-32767)",
+        set: |p, v| {
+            let (first, last) = v.split_once('-').ok_or_else(|| format!("{v:?} is no range A-B"))?;
+            let (first, last): (u16, u16) = (parse(first)?, parse(last)?);
+            if first == 0 || first > last {
+                return Err(format!("{v:?} is no range A-B"));
+            }
+            p.options.node_ports = first..=last;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "service-account-issuer",
+        value: "URL",
+        help: "the issuer of service account tokens",
+        set: |p, v| {
+            p.options.service_account_issuer = text(v).ok_or("the issuer may not be empty")?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "api-audiences",
+        value: "LIST",
+        help: "what tokens must be meant for (the issuer)",
+        set: |p, v| {
+            p.options.api_audiences = list(v);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "token-auth-file",
+        value: "FILE",
+        help: "static tokens: token,user,uid,\"groups\"",
+        set: |p, v| {
+            p.options.token_auth_file = text(v).map(PathBuf::from);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "anonymous-auth",
+        value: "BOOL",
+        help: "who may stay anonymous: health and version only unless true",
+        set: |p, v| {
+            p.options.anonymous = if switch(v)? { authn::Anonymous::Everywhere } else { authn::Anonymous::Off };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-requests-inflight",
+        value: "N",
+        help: "reads at once (400)",
+        set: |p, v| {
+            p.options.max_requests_in_flight = parse(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-mutating-requests-inflight",
+        value: "N",
+        help: "writes at once (200)",
+        set: |p, v| {
+            p.options.max_mutating_requests_in_flight = parse(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "min-request-timeout",
+        value: "SECONDS",
+        help: "how long watches last at least (1800)",
+        set: |p, v| {
+            p.options.min_request_timeout_seconds = parse(v)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "enable-admission-plugins",
+        value: "LIST",
+        help: "admission plugins beside the default ones",
+        set: |p, v| {
+            p.options.enable_admission_plugins.extend(list(v));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "disable-admission-plugins",
+        value: "LIST",
+        help: "admission plugins to leave out",
+        set: |p, v| {
+            p.options.disable_admission_plugins = list(v);
+            p.options.enable_admission_plugins.retain(|name| !p.options.disable_admission_plugins.contains(name));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "authorization-mode",
+        value: "LIST",
+        help: "Node,RBAC,AlwaysAllow,AlwaysDeny (Node,RBAC)",
+        set: |p, v| {
+            p.options.authorization_modes = list(v);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "runtime-config",
+        value: "MAP",
+        help: "group/version=true|false, api/beta=true, ...",
+        set: |p, v| {
+            for part in list(v) {
+                let (key, on) = part.split_once('=').unwrap_or((&part, "true"));
+                p.options.runtime_config.push((key.to_owned(), switch(on)?));
+            }
+            Ok(())
+        },
+    },
+    Flag {
+        name: "tls-san",
+        value: "NAME",
+        help: "one more name in the serving certificate; may be repeated",
+        set: |p, v| {
+            p.options.extra_names.extend(text(v));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "v",
+        value: "N",
+        help: "how much to log (2)",
+        set: |p, v| {
+            p.verbosity = parse(v)?;
+            Ok(())
+        },
+    },
 ];
 
 /// Flags of upstream that ask for what this server does not have (yet), and why they are refused.

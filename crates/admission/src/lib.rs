@@ -217,8 +217,7 @@ impl Admission {
     /// The first refusal.
     pub async fn validate(&self, attributes: &Attributes<'_>, view: &dyn View) -> Result<(), Status> {
         for plugin in &self.plugins {
-            if plugin.validates() && plugin.handles(attributes.resource, attributes.subresource, attributes.operation)
-            {
+            if plugin.validates() && plugin.handles(attributes.resource, attributes.subresource, attributes.operation) {
                 plugin.validate(attributes, view).await?;
             }
         }

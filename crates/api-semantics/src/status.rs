@@ -137,7 +137,7 @@ impl Status {
 
     /// 406: none of the accepted media types is served.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-let message = format!("406: Not Acceptable\n\nAvailable representations: {}", accepted.join(", "));
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", accepted.join(", "));
         Self::new(406, "NotAcceptable", message)
     }
 

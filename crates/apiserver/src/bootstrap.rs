@@ -98,8 +98,7 @@ pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
         authentication.set(&["data", key], text);
     }
     all.push(authentication);
-    let cidrs: Vec<Value> =
-        registry.services().cidrs().iter().map(|cidr| format_smolstr!("{cidr}").into()).collect();
+    let cidrs: Vec<Value> = registry.services().cidrs().iter().map(|cidr| format_smolstr!("{cidr}").into()).collect();
     let mut service_cidr = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
     service_cidr.set(&["spec", "cidrs"], cidrs);
     all.push(service_cidr);

@@ -132,7 +132,11 @@ mod tests {
         check("GET", "/api/v1/namespaces/n", "get /v1 ns=n namespaces/ n rest=");
         check("PUT", "/api/v1/namespaces/n/finalize", "update /v1 ns=n namespaces/finalize n rest=");
         check("DELETE", "/apis/apps/v1/namespaces/n/deployments", "deletecollection apps/v1 ns=n deployments/  rest=");
-        check("PATCH", "/apis/apps/v1/namespaces/n/deployments/d/scale", "patch apps/v1 ns=n deployments/scale d rest=");
+        check(
+            "PATCH",
+            "/apis/apps/v1/namespaces/n/deployments/d/scale",
+            "patch apps/v1 ns=n deployments/scale d rest=",
+        );
         check("POST", "/api/v1/namespaces/n/pods/p/exec", "create /v1 ns=n pods/exec p rest=");
         check("GET", "/api/v1/nodes/n/proxy/stats/summary/", "get /v1 ns= nodes/proxy n rest=stats/summary/");
     }

@@ -9,9 +9,7 @@ use api_schema::{SmolStr, Value};
 use api_semantics::status::Status;
 use authn::authenticator::TokenAuthenticator;
 use authn::front_proxy::FrontProxy;
-use authn::service_account::{
-    Issuer, ObjectState, SecretState, ServiceAccountState, TokenObjects, Verifier,
-};
+use authn::service_account::{Issuer, ObjectState, SecretState, ServiceAccountState, TokenObjects, Verifier};
 use authn::token_file::StaticTokens;
 use authn::{Authenticator, Config as AuthnConfig};
 use http::header::{self, HeaderValue};
@@ -220,9 +218,10 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         serves(resource) && resource.allows("list") && resource.resource != "componentstatuses"
     };
     let hooks = Hooks::new(Services::new(options.service_cidrs.clone(), options.node_ports.clone()));
-    let registry = Registry::start(store.clone(), world.clone(), Arc::new(admission), hooks, authorization.observers(), stored)
-        .await
-        .map_err(|e| StartError::Store(chain(&e)))?;
+    let registry =
+        Registry::start(store.clone(), world.clone(), Arc::new(admission), hooks, authorization.observers(), stored)
+            .await
+            .map_err(|e| StartError::Store(chain(&e)))?;
     registry.services().load(&registry);
     let _ = objects.registry.set(Arc::downgrade(&registry));
     authorization.attach(&registry);
@@ -252,9 +251,9 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         tokens.push(Arc::new(file));
     }
     tokens.push(Arc::new(verifier));
-    let client_certificates =
-        pki::ClientVerifier::new(&pki.ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
-    let front_proxy = pki::ClientVerifier::new(&pki.front_proxy_ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
+    let client_certificates = pki::ClientVerifier::new(&pki.ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
+    let front_proxy =
+        pki::ClientVerifier::new(&pki.front_proxy_ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
     let authenticator = Authenticator::new(AuthnConfig {
         front_proxy: Some(FrontProxy::new(front_proxy, vec!["front-proxy-client".into()])),
         client_certificates: Some(client_certificates),

@@ -19,9 +19,9 @@ pub(crate) fn answer(request: &ApiRequest, kind: &str, mut objects: Vec<Value>, 
             let rows = objects
                 .iter()
                 .map(|object| {
-                    let cells = behaviour.and_then(|kind| kind.cells(object, now)).unwrap_or_else(|| {
-                        vec![object.str_at(&["metadata", "name"]).into(), "<unknown>".into()]
-                    });
+                    let cells = behaviour
+                        .and_then(|kind| kind.cells(object, now))
+                        .unwrap_or_else(|| vec![object.str_at(&["metadata", "name"]).into(), "<unknown>".into()]);
                     let mut row = Map::new();
                     row.insert("cells", cells);
                     row.insert("object", table::partial(object, beta));

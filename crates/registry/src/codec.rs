@@ -56,9 +56,9 @@ pub fn encode_stored(storage: &Storage, value: &Value) -> Result<Bytes, Status> 
         value
     };
     match storage.stored_as {
-        StoredAs::Protobuf => proto::encode_object(storage.codec(), value).map(Bytes::from).map_err(|error| {
-            Status::internal(format!("unable to encode a {}: {error}", storage.kind_name))
-        }),
+        StoredAs::Protobuf => proto::encode_object(storage.codec(), value)
+            .map(Bytes::from)
+            .map_err(|error| Status::internal(format!("unable to encode a {}: {error}", storage.kind_name))),
         StoredAs::Json => {
             let mut out = Vec::with_capacity(1024);
             json::encode(Some(storage.codec()), value, &mut out);
@@ -138,12 +138,7 @@ pub(crate) fn clear_status(storage: &Storage, value: &mut Value) {
 }
 
 /// What reads the cache's index out of stored bytes.
-pub(crate) fn indexer(
-    schema: SchemaRef,
-    type_id: StructId,
-    kind: KindRef,
-    stored_as: StoredAs,
-) -> Indexer {
+pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, stored_as: StoredAs) -> Indexer {
     Box::new(move |bytes: &Bytes| {
         let labels_of = |labels: Vec<(SmolStr, SmolStr)>| {
             let mut labels = labels;
@@ -160,7 +155,9 @@ pub(crate) fn indexer(
         } else {
             let value = match stored_as {
                 StoredAs::Protobuf => proto::decode_object(schema.codec(type_id), bytes).ok()?,
-                StoredAs::Json => json::decode(Some(schema.codec(type_id)), bytes, json::Options::default()).ok()?.value,
+                StoredAs::Json => {
+                    json::decode(Some(schema.codec(type_id)), bytes, json::Options::default()).ok()?.value
+                }
             };
             selectable.iter().map(|label| kind.selectable_field(&value, label)).collect()
         };

@@ -7,7 +7,9 @@ use api_schema::{SmolStr, Value};
 use api_semantics::status::Status;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use store::{Batch, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink};
+use store::{
+    Batch, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink,
+};
 use watch_cache::{Options, Progress, ResourceCache};
 use world::World;
 
@@ -250,9 +252,8 @@ impl Registry {
         let Some(storage) = self.storage(group, resource) else { return Vec::new() };
         let selection = watch_cache::Selection { namespace: namespace.into(), ..Default::default() };
         let snapshot = storage.cache.list(&selection, None, 0);
-        let decode = |object: &Arc<watch_cache::Object>| {
-            codec::decode_stored(&storage, &object.bytes, object.revision).ok()
-        };
+        let decode =
+            |object: &Arc<watch_cache::Object>| codec::decode_stored(&storage, &object.bytes, object.revision).ok();
         snapshot.objects.iter().filter_map(decode).collect()
     }
 
@@ -305,7 +306,10 @@ fn builtin(served: &impl Fn(&api_types::Resource) -> bool) -> Vec<Registration> 
                 schema: SchemaRef::Builtin,
                 kind,
                 stored_as: StoredAs::Protobuf,
-                prefix: kinds::convert::storage_prefix(&key.0, &key.1).trim_start_matches(ROOT).trim_matches('/').into(),
+                prefix: kinds::convert::storage_prefix(&key.0, &key.1)
+                    .trim_start_matches(ROOT)
+                    .trim_matches('/')
+                    .into(),
             })
         })
         .collect()
@@ -323,8 +327,7 @@ fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Prog
     let Registration { stored: (api_version, type_id), versions, schema, kind, stored_as, prefix } = registration;
     let Some((first, _)) = versions.first().cloned() else { return };
     let index = codec::indexer(schema.clone(), type_id, kind.clone(), stored_as);
-    let options =
-        Options { index, history_bytes_max: HISTORY_BYTES_MAX, history_events_min: HISTORY_EVENTS_MIN };
+    let options = Options { index, history_bytes_max: HISTORY_BYTES_MAX, history_events_min: HISTORY_EVENTS_MIN };
     let storage = Arc::new(Storage {
         group_resource: api_semantics::status::GroupResource::new(first.group.clone(), first.resource.clone()),
         kind_name: first.kind.clone(),
@@ -364,11 +367,11 @@ async fn load(store: &SharedStore, storage: &Storage, revision: Revision) -> Res
 pub(crate) fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
-        StoreError::FutureRevision { requested, current } => {
-            Status::too_large_resource_version(requested.0, current.0)
-        }
+        StoreError::FutureRevision { requested, current } => Status::too_large_resource_version(requested.0, current.0),
         StoreError::TooLarge { .. } => Status::request_entity_too_large(store::TXN_BYTES_MAX),
-        StoreError::Overloaded => Status::too_many_requests("the store has too many writes waiting, please try again later", 1),
+        StoreError::Overloaded => {
+            Status::too_many_requests("the store has too many writes waiting, please try again later", 1)
+        }
         error => {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(error);

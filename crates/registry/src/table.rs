@@ -46,10 +46,9 @@ pub fn columns_of(kind: &str) -> Value {
     };
     let describe = |name: &str| format!("{name} of the {}, as the server prints it.", kind);
     let columns: Vec<Value> = match api_types::columns(kind) {
-        Some(columns) => columns
-            .iter()
-            .map(|c| column(c.name, c.ty, c.format, c.priority.into(), describe(c.name)))
-            .collect(),
+        Some(columns) => {
+            columns.iter().map(|c| column(c.name, c.ty, c.format, c.priority.into(), describe(c.name))).collect()
+        }
         None => vec![
             column("Name", "string", "name", 0, describe("Name")),
             column("Created At", "date", "", 0, describe("Creation time")),
@@ -95,4 +94,3 @@ pub fn partial(object: &Value, beta: bool) -> Value {
     partial.insert("metadata", object.get("metadata").cloned().unwrap_or_else(|| Map::new().into()));
     partial.into()
 }
-

@@ -29,7 +29,8 @@ fn conversations_go_as_recorded() {
     let steps = names_of(&report.failures);
     let failed: BTreeSet<String> = steps.iter().cloned().collect();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        let mut text = String::from("# Steps that are not as recorded yet: theme, case, request. May only become shorter.\n");
+        let mut text =
+            String::from("# Steps that are not as recorded yet: theme, case, request. May only become shorter.\n");
         text.extend(failed.iter().map(|step| format!("{step}\n")));
         std::fs::write(&differences, text).expect("the list can be written");
     }

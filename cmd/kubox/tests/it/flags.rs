@@ -41,7 +41,8 @@ fn a_second_server_over_one_folder_is_refused_and_changes_nothing() {
 fn files_that_hold_keys_are_for_the_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let server = Server::new(&[]);
-    let mode = |path: std::path::PathBuf| std::fs::metadata(&path).expect("the file is there").permissions().mode() & 0o777;
+    let mode =
+        |path: std::path::PathBuf| std::fs::metadata(&path).expect("the file is there").permissions().mode() & 0o777;
     assert_eq!(mode(server.kubeconfig()), 0o600);
     for key in ["ca.key", "apiserver.key", "sa.key", "front-proxy-ca.key", "apiserver-kubelet-client.key"] {
         assert_eq!(mode(server.dir.join("pki").join(key)), 0o600, "{key}");
