@@ -149,10 +149,8 @@ impl ApiRequest {
                 other => api_schema::format_smolstr!("{other},{own}"),
             };
         }
-        let limit = query.number("limit")?.unwrap_or(0);
-        if limit < 0 {
-            return Err(Status::bad_request(format!("limit may not be negative, got {limit}")));
-        }
+        // Upstream takes a negative limit for none.
+        let limit = query.number("limit")?.unwrap_or(0).max(0);
         Ok(ListOptions {
             label_selector: query.text("labelSelector").into(),
             field_selector,
