@@ -8,7 +8,7 @@ use authn::UserInfo;
 use authz::{AlwaysAllow, AlwaysDeny, Authorizer, NodeAuthorizer, PrivilegedGroup, Rbac, Union};
 use registry::{Context, DeleteOptions, Observers, Registry, WriteOptions};
 
-use crate::bootstrap::loopback_user;
+use crate::bootstrap::{Pending, loopback_user, together};
 use crate::start::StartError;
 use crate::virtuals::RuleLister;
 
@@ -96,29 +96,8 @@ impl Authorization {
         if self.rbac.is_none() {
             return Ok(());
         }
-        for (resource, wanted) in authz::bootstrap::objects() {
-            let Some(served) = registry.served(RBAC_GROUP, "v1", resource) else { continue };
-            let namespace = SmolStr::new(wanted.str_at(&["metadata", "namespace"]));
-            let name = SmolStr::new(wanted.str_at(&["metadata", "name"]));
-            let existing = registry.cached(RBAC_GROUP, resource, &namespace, &name);
-            let Some(change) = authz::bootstrap::reconcile(existing.as_ref(), &wanted) else { continue };
-            let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
-            let mut cx = Context::new(loopback_user(), options);
-            let change = registry::codec::normalize_served(&served, change)?;
-            if existing.is_some() && !change.str_at(&["metadata", "uid"]).is_empty() {
-                registry.update(&served, &mut cx, &namespace, &name, "", change).await?;
-                continue;
-            }
-            if existing.is_some() {
-                registry.delete(&served, &mut cx, &namespace, &name, &DeleteOptions::default()).await?;
-            }
-            match registry.create(&served, &mut cx, &namespace, change).await {
-                Ok(_) => {}
-                Err(status) if status.reason == "AlreadyExists" => {}
-                Err(status) => return Err(status),
-            }
-        }
-        Ok(())
+        let keep = |(resource, wanted)| Box::pin(keep_default(registry, resource, wanted)) as Pending<'_, ()>;
+        together(authz::bootstrap::objects().into_iter().map(keep).collect()).await
     }
 
     /// Decides on requests.
@@ -134,5 +113,27 @@ impl Authorization {
     /// Lists what users may do.
     pub fn rules(&self) -> Arc<dyn RuleLister> {
         Arc::new(Rules { rbac: self.rbac.clone(), with_nodes: self.node.is_some() })
+    }
+}
+
+/// Makes or completes one of RBAC's default objects.
+async fn keep_default(registry: &Registry, resource: &'static str, wanted: Value) -> Result<(), Status> {
+    let Some(served) = registry.served(RBAC_GROUP, "v1", resource) else { return Ok(()) };
+    let namespace = SmolStr::new(wanted.str_at(&["metadata", "namespace"]));
+    let name = SmolStr::new(wanted.str_at(&["metadata", "name"]));
+    let existing = registry.cached(RBAC_GROUP, resource, &namespace, &name);
+    let Some(change) = authz::bootstrap::reconcile(existing.as_ref(), &wanted) else { return Ok(()) };
+    let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
+    let mut cx = Context::new(loopback_user(), options);
+    let change = registry::codec::normalize_served(&served, change)?;
+    if existing.is_some() && !change.str_at(&["metadata", "uid"]).is_empty() {
+        return registry.update(&served, &mut cx, &namespace, &name, "", change).await.map(drop);
+    }
+    if existing.is_some() {
+        registry.delete(&served, &mut cx, &namespace, &name, &DeleteOptions::default()).await?;
+    }
+    match registry.create(&served, &mut cx, &namespace, change).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! What a cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service, RBAC's defaults.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use api_schema::{Map, Value, format_smolstr};
 use api_semantics::status::Status;
@@ -102,10 +104,37 @@ pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
     let mut service_cidr = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
     service_cidr.set(&["spec", "cidrs"], cidrs);
     all.push(service_cidr);
-    for one in all {
-        ensure(registry, one).await?;
+    // Namespaces come before what is in them; otherwise all at once, so that they share a few commits.
+    let (namespaces, rest): (Vec<Value>, Vec<Value>) =
+        all.into_iter().partition(|o| o.str_at(&["kind"]) == "Namespace");
+    for group in [namespaces, rest] {
+        let making = group.into_iter().map(|one| Box::pin(ensure(registry, one)) as Pending<'_, bool>).collect();
+        together(making).await?;
     }
     kubernetes_service(registry, wanted).await
+}
+
+/// Something that is being made.
+pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send + 'a>>;
+
+/// Runs all of them at once.
+///
+/// # Errors
+/// The first error in order, once all have ended.
+pub(crate) async fn together<T>(mut pending: Vec<Pending<'_, T>>) -> Result<(), Status> {
+    let mut results: Vec<Option<Result<(), Status>>> = pending.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (one, result) in pending.iter_mut().zip(&mut results) {
+            if result.is_none()
+                && let Poll::Ready(done) = one.as_mut().poll(context)
+            {
+                *result = Some(done.map(drop));
+            }
+        }
+        if results.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    results.into_iter().flatten().collect()
 }
 
 /// The Service `default/kubernetes`, and the endpoints behind it.
