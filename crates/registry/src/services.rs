@@ -456,9 +456,13 @@ impl Services {
     fn free_port(&self, registry: &Registry, taken: &Taken, change: &Change) -> Option<u16> {
         let (first, last) = (*self.ports.start(), *self.ports.end());
         let count = u64::from(last.saturating_sub(first)) + 1;
-        let start = random(registry, count);
+        // The lowest ports are left to those who ask for a certain one (KEP-3668).
+        let band = if count < 16 { 0 } else { (count / 32).clamp(16, 128).min(count) };
+        let upper = (count - band).max(1);
+        let start = random(registry, upper);
         let free = |port: &u16| !taken.ports.contains_key(port) && !change.ports.iter().any(|(p, _)| p == port);
-        (0..count).map(|step| first + ((start + step) % count) as u16).find(free)
+        let dynamic = (0..count - band).map(|step| band + (start + step) % upper);
+        dynamic.chain(0..band).map(|offset| first + offset as u16).find(free)
     }
 }
 
