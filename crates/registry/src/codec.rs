@@ -273,7 +273,7 @@ pub fn json_to_yaml(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A list as JSON; `write` writes one item.
+/// A list as JSON; `write` writes one item, `capacity` is about how many bytes it will have.
 ///
 /// # Errors
 /// Those of `write`.
@@ -282,13 +282,14 @@ pub fn list_json<S>(
     kind: &str,
     metadata: ListMeta<'_>,
     items: impl Iterator<Item = S>,
+    capacity: usize,
     mut write: impl FnMut(S, &mut Vec<u8>) -> Result<(), Status>,
 ) -> Result<Vec<u8>, Status> {
     let order = match served.storage.stored_as {
         StoredAs::Protobuf => list::Order::Declared,
         StoredAs::Json => list::Order::Sorted,
     };
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Vec::with_capacity(capacity + 4096);
     list::json_head(order, &served.api_version, kind, metadata, &mut out);
     for (at, item) in items.enumerate() {
         if at > 0 {
