@@ -135,12 +135,6 @@ impl Status {
         .about(resource, "")
     }
 
-    /// 406: none of the accepted media types is served.
-    pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", accepted.join(", "));
-        Self::new(406, "NotAcceptable", message)
-    }
-
     /// 415: the body's media type is not understood.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let message = format!(

@@ -238,13 +238,7 @@ impl Api {
         if !info.named && matches!(&*info.verb, "update" | "patch") {
             return Err(not_allowed());
         }
-        let mut answer = self.answer_verb(request, served).await?;
-        if info.subresource.is_empty()
-            && let Some(warning) = served.storage.kind.deprecation()
-        {
-            answer.warnings.insert(0, warning.into());
-        }
-        Ok(answer)
+        self.answer_verb(request, served).await
     }
 
     async fn answer_verb(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {

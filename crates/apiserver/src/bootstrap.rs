@@ -8,7 +8,7 @@ use std::task::Poll;
 use api_schema::{Map, Value, format_smolstr};
 use api_semantics::status::Status;
 use authn::UserInfo;
-use registry::{Context, Registry, WriteOptions};
+use registry::{Context, Registry, Served, WriteOptions};
 
 /// The namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -38,19 +38,10 @@ fn context() -> Context {
 
 /// Creates an object unless it exists. `Ok(false)` if it did.
 async fn ensure(registry: &Registry, object: Value) -> Result<bool, Status> {
-    let (group, version) = split(object.str_at(&["apiVersion"]));
-    let (group, version) = (group.to_owned(), version.to_owned());
-    let kind = object.str_at(&["kind"]).to_owned();
+    let Some(served) = served_as(registry, &object) else { return Ok(false) };
     let namespace = object.str_at(&["metadata", "namespace"]).to_owned();
     let name = object.str_at(&["metadata", "name"]).to_owned();
-    let Some(served) = api_types::resources()
-        .iter()
-        .find(|r| r.group == group && r.version == version && r.kind == kind)
-        .and_then(|r| registry.served(&group, &version, &r.resource))
-    else {
-        return Ok(false);
-    };
-    if registry.cached(&group, &served.info.resource, &namespace, &name).is_some() {
+    if registry.cached(&served.info.group, &served.info.resource, &namespace, &name).is_some() {
         return Ok(false);
     }
     let object = registry::codec::normalize_served(&served, object)?;
@@ -61,8 +52,14 @@ async fn ensure(registry: &Registry, object: Value) -> Result<bool, Status> {
     }
 }
 
-fn split(api_version: &str) -> (&str, &str) {
-    api_version.rsplit_once('/').unwrap_or(("", api_version))
+/// The resource that an object says it is of, if it is served.
+fn served_as(registry: &Registry, object: &Value) -> Option<Arc<Served>> {
+    let api_version = object.str_at(&["apiVersion"]);
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let kind = object.str_at(&["kind"]);
+    let resource =
+        api_types::resources().iter().find(|r| r.group == group && r.version == version && r.kind == kind)?;
+    registry.served(group, version, &resource.resource)
 }
 
 fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
@@ -182,18 +179,12 @@ async fn put(registry: &Registry, wanted: Value, field: &str) -> Result<(), Stat
     if ensure(registry, wanted.clone()).await? {
         return Ok(());
     }
-    let (group, version) = split(wanted.str_at(&["apiVersion"]));
-    let kind = wanted.str_at(&["kind"]);
-    let Some(served) = api_types::resources()
-        .iter()
-        .find(|r| r.group == group && r.version == version && r.kind == kind)
-        .and_then(|r| registry.served(group, version, &r.resource))
-    else {
-        return Ok(());
-    };
+    let Some(served) = served_as(registry, &wanted) else { return Ok(()) };
     let (namespace, name) = (wanted.str_at(&["metadata", "namespace"]), wanted.str_at(&["metadata", "name"]));
     let normal = registry::codec::normalize_served(&served, wanted.clone())?;
-    let Some(present) = registry.cached(group, &served.info.resource, namespace, name) else { return Ok(()) };
+    let Some(present) = registry.cached(&served.info.group, &served.info.resource, namespace, name) else {
+        return Ok(());
+    };
     if present.get(field) == normal.get(field) && present.get("ports") == normal.get("ports") {
         return Ok(());
     }
