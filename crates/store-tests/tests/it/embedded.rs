@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use store::{
     Batch, Bytes, KeyRange, RangeRequest, Revision, Store, StoreError, Txn, TxnResponse, WatchItem, WatchRequest,
@@ -446,29 +446,37 @@ fn a_snapshot_is_of_one_revision_while_others_write() {
         ..Options::default()
     };
     let open = || EmbeddedStore::open(&World::system(), folder.path(), options).expect("open");
+    // How long the background may take, on a machine that does much else.
+    let patience = Duration::from_secs(120);
     let mut store = open();
     let count = 9_000;
     let rounds = repeats(3, 40);
     for round in 0..rounds {
-        // Enough for several snapshots, each of which takes the lock several times.
-        let futures: Vec<_> = (0..2 * count)
-            .map(|number| store.txn(Txn::put(format!("/{:05}", number * 7 % count), format!("{round}"))))
-            .collect();
-        for future in futures {
-            block_on(future).expect("put");
+        // Write until a snapshot has been made meanwhile, which takes the lock several times.
+        let (old, start) = (newest_snapshot(folder.path()), Instant::now());
+        while newest_snapshot(folder.path()) == old {
+            assert!(start.elapsed() < patience, "round {round}: no snapshot after {old:?}");
+            let futures: Vec<_> = (0..2 * count)
+                .map(|number| store.txn(Txn::put(format!("/{:05}", number * 7 % count), format!("{round}"))))
+                .collect();
+            for future in futures {
+                block_on(future).expect("put");
+            }
         }
         let before = block_on(store.range(RangeRequest::new(KeyRange::all()))).expect("range");
         drop(store);
-        let snapshots = std::fs::read_dir(folder.path()).expect("list");
-        let is_snapshot = |name: &str| name.starts_with("snapshot-0");
-        assert!(
-            snapshots.into_iter().any(|entry| is_snapshot(&entry.expect("an entry").file_name().to_string_lossy()))
-        );
         store = open();
         let after = block_on(store.range(RangeRequest::new(KeyRange::all()))).expect("range");
         assert_eq!((after.revision, after.records.len()), (before.revision, count));
         assert!(after.records == before.records, "round {round}: opened with other records");
     }
+}
+
+/// The name of the newest snapshot in a data folder.
+fn newest_snapshot(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder).expect("list");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("snapshot-")).max()
 }
 
 #[test]
