@@ -8,11 +8,13 @@ mod clock;
 mod disk;
 mod random;
 mod sim_disk;
+pub mod timer;
 
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use disk::{Disk, DiskFile, DiskLock, OpenMode, SystemDisk};
 pub use random::{NAME_SUFFIX_ALPHABET, NAME_SUFFIX_LENGTH, Random, SeededRandom, SystemRandom};
 pub use sim_disk::{Fault, SimDisk, SimOp, SimOpKind};
+pub use timer::TokioClock;
 
 use std::sync::Arc;
 
