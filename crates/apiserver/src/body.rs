@@ -1,10 +1,11 @@
-//! The body of an answer: some bytes, or a stream that goes on.
+//! The body of an answer: some bytes, or a stream that goes on; and the body of a request, from wherever it comes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 
 /// A stream of chunks that ends by itself.
 pub trait Chunks: Send {
@@ -22,6 +23,45 @@ pub enum Body {
     Full(Bytes),
     /// Piece by piece: watches, followed logs.
     Stream(Box<dyn Chunks>),
+}
+
+/// What the server is sent.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// By a client on the network.
+    Network(Incoming),
+    /// By a part of this program, whole.
+    Whole(Bytes),
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Network(body) => Pin::new(body).poll_frame(context),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Network(body) => body.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Network(body) => body.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
 }
 
 impl std::fmt::Debug for Body {

@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::api::{Answer, Api, ApiRequest, Content, not_allowed};
-use crate::body::{Body, Chunks};
+use crate::body::{Body, Chunks, RequestBody};
 use crate::encode::typed;
 use crate::health::Health;
 use crate::metrics::{LongRunning, Metrics};
@@ -107,7 +107,7 @@ impl Handler for Chain {
         peer: Arc<Peer>,
         request: Request<Incoming>,
     ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
-        Box::pin(async move { self.respond(&peer, request).await })
+        Box::pin(async move { self.respond(&peer, request.map(RequestBody::Network)).await })
     }
 }
 
@@ -133,7 +133,8 @@ struct Head {
 }
 
 impl Chain {
-    async fn respond(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request.
+    pub(crate) async fn respond(&self, peer: &Peer, request: Request<RequestBody>) -> Response<Body> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         if !crate::query::escapes_are_whole(parts.uri.path()) {
@@ -183,7 +184,7 @@ impl Chain {
         &self,
         peer: &Peer,
         head: &mut Head,
-        body: Incoming,
+        body: RequestBody,
         upgrade: Option<http::Extensions>,
         warnings: &mut Vec<String>,
     ) -> Result<Outcome, Status> {
@@ -270,26 +271,13 @@ impl Chain {
 
     /// Who asks, and on whose behalf.
     fn identify(&self, peer: &Peer, head: &mut Head, warnings: &mut Vec<String>) -> Result<Arc<UserInfo>, Status> {
-        let now = self.api.registry.now();
-        let path = head.info.path.clone();
-        let request = authn::Request { headers: &mut head.headers, path: &path, client: Some(&peer.client) };
-        let found = match self.authenticator.authenticate(request, now) {
-            Ok(found) => found,
-            Err(refused) => {
-                warnings.extend(refused.warning.map(str::to_owned));
-                if !refused.reasons.is_empty() {
-                    tracing::info!(reason = %refused, path = %path, "unable to authenticate the request");
-                }
-                return Err(Status::unauthorized());
-            }
+        let user = match &peer.known {
+            Some(user) => Arc::clone(user),
+            None => self.authenticate(peer, head, warnings)?,
         };
-        warnings.extend(found.warning.map(str::to_owned));
-        if let Some(notes) = &found.notes {
-            warnings.extend(notes.warnings.iter().cloned());
-        }
         let wanted = Impersonation::from_headers(&mut head.headers).map_err(|e| Status::bad_request(e.to_string()))?;
-        let Some(wanted) = wanted else { return Ok(found.user) };
-        let result = wanted.resolve(&found.user, &head.info.verb, |user, check| {
+        let Some(wanted) = wanted else { return Ok(user) };
+        let result = wanted.resolve(&user, &head.info.verb, |user, check| {
             let decision = match check {
                 Check::Request { verb } => {
                     let mut attributes = attributes(user, &head.info, head.query.text("fieldSelector"));
@@ -314,6 +302,33 @@ impl Chain {
                 }
             }),
         }
+    }
+
+    /// Who asks, by what they show.
+    fn authenticate(
+        &self,
+        peer: &Peer,
+        head: &mut Head,
+        warnings: &mut Vec<String>,
+    ) -> Result<Arc<UserInfo>, Status> {
+        let now = self.api.registry.now();
+        let path = head.info.path.clone();
+        let request = authn::Request { headers: &mut head.headers, path: &path, client: Some(&peer.client) };
+        let found = match self.authenticator.authenticate(request, now) {
+            Ok(found) => found,
+            Err(refused) => {
+                warnings.extend(refused.warning.map(str::to_owned));
+                if !refused.reasons.is_empty() {
+                    tracing::info!(reason = %refused, path = %path, "unable to authenticate the request");
+                }
+                return Err(Status::unauthorized());
+            }
+        };
+        warnings.extend(found.warning.map(str::to_owned));
+        if let Some(notes) = &found.notes {
+            warnings.extend(notes.warnings.iter().cloned());
+        }
+        Ok(found.user)
     }
 
     fn authorize(&self, user: &UserInfo, head: &Head) -> Result<(), Status> {
@@ -354,7 +369,7 @@ impl Chain {
         &self,
         head: &mut Head,
         user: &Arc<UserInfo>,
-        body: Incoming,
+        body: RequestBody,
         upgrade: Option<http::Extensions>,
     ) -> Result<Outcome, Status> {
         let info = &head.info;
@@ -459,7 +474,7 @@ fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
     Body::Full(bytes)
 }
 
-async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
+async fn read_body(mut body: RequestBody) -> Result<Bytes, Status> {
     let too_large = || Status::request_entity_too_large(BODY_BYTES_MAX);
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();

@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::target::Target;
 use self::wire::{Driver, Failure, Relay, Tls};
-use crate::body::Body;
+use crate::body::{Body, RequestBody};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 
@@ -159,7 +159,7 @@ impl Proxy {
         &self,
         registry: &Registry,
         passage: Passage<'_>,
-        body: Incoming,
+        body: RequestBody,
     ) -> Result<Response<Body>, Status> {
         self.pass_over(registry, passage, body).await
     }
@@ -168,7 +168,7 @@ impl Proxy {
         &self,
         objects: &impl Objects,
         passage: Passage<'_>,
-        body: Incoming,
+        body: RequestBody,
     ) -> Result<Response<Body>, Status> {
         let permit = Arc::clone(&self.passages).try_acquire_owned().map_err(|_| {
             Status::too_many_requests("too many connections to nodes, pods and services, please try again later", 1)
@@ -281,7 +281,7 @@ impl Proxy {
         &self,
         target: &Target,
         passage: Passage<'_>,
-        body: Incoming,
+        body: RequestBody,
         permit: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, Status> {
         let (prefix, rest) = target::split_path(passage.info);

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authn::ClientChain;
+use authn::{ClientChain, UserInfo};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -27,6 +27,8 @@ pub struct Peer {
     pub address: Option<std::net::SocketAddr>,
     /// The certificates that it showed; judged at the first request.
     pub client: ClientChain,
+    /// Who it is, where that needs no proof: a part of this very program. Never set for what came over a network.
+    pub known: Option<Arc<UserInfo>>,
 }
 
 /// Answers requests.
@@ -122,7 +124,7 @@ async fn handshake(
     match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let client = ClientChain::new(stream.get_ref().1.peer_certificates().unwrap_or_default());
-            Some((stream, Arc::new(Peer { address: Some(address), client })))
+            Some((stream, Arc::new(Peer { address: Some(address), client, known: None })))
         }
         Ok(Err(error)) => {
             debug!(%address, %error, "TLS handshake failed");

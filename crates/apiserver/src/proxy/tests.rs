@@ -286,7 +286,7 @@ async fn pass(proxy: &Proxy, objects: &Fixtures, request: Request<Incoming>) -> 
         user: &Arc::new(UserInfo::new("alice", &[])),
         upgrade: Some(parts.extensions.clone()).filter(|e| e.get::<OnUpgrade>().is_some()),
     };
-    match proxy.pass_over(objects, passage, body).await {
+    match proxy.pass_over(objects, passage, RequestBody::Network(body)).await {
         Ok(response) => response,
         Err(status) => saying(status.code, format!("[{}] {}", status.reason, status.message)),
     }
