@@ -1,0 +1,9 @@
+//! The node agent: registers a Node and runs the Pods bound to it.
+//!
+//! It sees the cluster through the API and containers through the CRI, and is split into *plan* (pure: what is next for
+//! a Pod, given its spec, its containers and its probes) and *act* (thin).
+
+pub mod observed;
+pub mod plan;
+pub mod pod;
+pub mod status;

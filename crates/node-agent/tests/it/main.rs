@@ -1,0 +1,5 @@
+//! What the node agent decides, as data.
+
+mod plan;
+mod status;
+mod story;
