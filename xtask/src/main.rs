@@ -15,6 +15,7 @@ const HELP: &str = "cargo xtask <chore>
   test                             every test: format, tidy, generated files, lints, all crates, real clients
   bench                            the figures of docs/bench.md, measured on this machine
   conformance --e2e BINARY         run upstream's e2e.test against kubox and write docs/conformance.md
+    [--focus RE] [--kubeconfig F] [--jobs N] [--all]
   codegen [--check] [--data DIR]   write the tables of crates/api-types from the API facts (or compare)
   tidy                             check layers, manifests and lints
 ";
