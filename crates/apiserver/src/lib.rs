@@ -11,6 +11,7 @@ pub mod discovery;
 mod encode;
 pub mod handler;
 pub mod health;
+pub mod in_process;
 pub mod metrics;
 mod negotiate;
 pub mod proxy;

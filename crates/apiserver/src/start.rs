@@ -26,6 +26,7 @@ use crate::bootstrap;
 use crate::discovery::{Discovery, PathHandler};
 use crate::handler::{Chain, InFlight};
 use crate::health::Health;
+use crate::in_process::InProcess;
 use crate::metrics::Metrics;
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::serve;
@@ -158,9 +159,16 @@ pub struct Running {
     stop: tokio::sync::watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     store: Arc<EmbeddedStore>,
+    chain: Weak<Chain>,
 }
 
 impl Running {
+    /// Carries requests of a user from within this program: see [`client::Client::new`]. It does not keep the server
+    /// alive.
+    pub fn in_process(&self, user: authn::UserInfo) -> Arc<dyn client::Transport> {
+        Arc::new(InProcess::new(Weak::clone(&self.chain), user))
+    }
+
     /// Stops: `/readyz` fails, running requests finish, the store is closed.
     pub async fn stop(self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -296,10 +304,12 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds },
     };
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let serving = tokio::spawn(serve::serve(listener, tls, Arc::new(handler), async move {
+    let handler = Arc::new(handler);
+    let chain = Arc::downgrade(&handler);
+    let serving = tokio::spawn(serve::serve(listener, tls, handler, async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
-    Ok(Running { address, stopping, stop, serving, store })
+    Ok(Running { address, stopping, stop, serving, store, chain })
 }
 
 impl TokenObjects for Objects {
