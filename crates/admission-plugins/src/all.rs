@@ -13,6 +13,7 @@ use crate::namespace_lifecycle::NamespaceLifecycle;
 use crate::node_restriction::NodeRestriction;
 use crate::priority::Priority;
 use crate::rbac_escalation::RbacEscalation;
+use crate::runtime_class::RuntimeClass;
 use crate::service_account::ServiceAccount;
 use crate::taint_nodes_by_condition::TaintNodesByCondition;
 
@@ -115,7 +116,7 @@ const ALL: &[Row] = &[
     row("PodGroupProtection", ON, None),
     row("OwnerReferencesPermissionEnforcement", OFF, None),
     row("PersistentVolumeClaimResize", ON, None),
-    row("RuntimeClass", ON, None),
+    row("RuntimeClass", ON, Some(|_| Box::new(RuntimeClass))),
     row("CertificateApproval", ON, None),
     row("CertificateSigning", ON, None),
     row("ClusterTrustBundleAttest", ON, None),

@@ -8,6 +8,7 @@ mod node_restriction;
 mod priority;
 mod rbac_escalation;
 mod refusal;
+mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
 

@@ -30,12 +30,13 @@ fn flags_choose_plugins() {
             "",
             "",
             "NamespaceLifecycle LimitRanger ServiceAccount TaintNodesByCondition Priority DefaultTolerationSeconds \
-             RbacEscalation",
+             RuntimeClass RbacEscalation",
         ),
         (
             "Priority,NodeRestriction",
             "LimitRanger,ServiceAccount,PodSecurity,AlwaysDeny",
-            "NamespaceLifecycle NodeRestriction TaintNodesByCondition Priority DefaultTolerationSeconds RbacEscalation",
+            "NamespaceLifecycle NodeRestriction TaintNodesByCondition Priority DefaultTolerationSeconds RuntimeClass \
+             RbacEscalation",
         ),
         ("NodeRestrictions", "", r#"enable-admission-plugins plugin "NodeRestrictions" is unknown"#),
         ("", "x", r#"disable-admission-plugins plugin "x" is unknown"#),
