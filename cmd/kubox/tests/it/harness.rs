@@ -75,10 +75,10 @@ impl Server {
         base64::engine::general_purpose::STANDARD.decode(self.field(name)).expect("base64")
     }
 
-    /// Ends the process as a power failure would.
-    pub(crate) fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Ends the process at once, in the middle of whatever it does.
+    pub(crate) fn kill(&self) {
+        let (killed, _, complaint) = run(Command::new("kill").args(["-9", &self.pid().to_string()]));
+        assert!(killed, "{complaint}");
     }
 }
 

@@ -8,3 +8,4 @@ mod helm;
 mod kills;
 mod kube_client;
 mod python;
+mod wire;
