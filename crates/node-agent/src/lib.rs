@@ -3,7 +3,20 @@
 //! It sees the cluster through the API and containers through the CRI, and is split into *plan* (pure: what is next for
 //! a Pod, given its spec, its containers and its probes) and *act* (thin).
 
+pub mod backoff;
+pub mod dns;
+pub mod env;
+mod hooks;
+pub mod images;
+pub mod make;
 pub mod observed;
 pub mod plan;
 pub mod pod;
+pub mod ports;
+pub mod probes;
+pub mod resources;
+pub mod security;
 pub mod status;
+mod time;
+mod tls;
+pub mod worker;
