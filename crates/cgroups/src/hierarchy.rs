@@ -82,8 +82,20 @@ impl Hierarchy {
 fn is_controller(option: &str) -> bool {
     matches!(
         option,
-        "cpu" | "cpuacct" | "cpuset" | "memory" | "devices" | "freezer" | "blkio" | "pids" | "hugetlb" | "net_cls"
-            | "net_prio" | "perf_event" | "rdma" | "misc"
+        "cpu"
+            | "cpuacct"
+            | "cpuset"
+            | "memory"
+            | "devices"
+            | "freezer"
+            | "blkio"
+            | "pids"
+            | "hugetlb"
+            | "net_cls"
+            | "net_prio"
+            | "perf_event"
+            | "rdma"
+            | "misc"
     ) || option.starts_with("name=")
 }
 

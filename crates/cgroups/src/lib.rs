@@ -89,7 +89,8 @@ pub struct Cgroup {
 
 impl Cgroup {
     pub(crate) fn new(hierarchy: &Hierarchy, path: &str) -> Cgroup {
-        let clean: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").collect();
+        let clean: Vec<&str> =
+            path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").collect();
         let clean = clean.join("/");
         let mut folders = BTreeMap::new();
         let mut root_depth = BTreeMap::new();
@@ -129,7 +130,9 @@ impl Cgroup {
                 folder.ancestors().take_while(|level| level.components().count() > root_depth).collect();
             levels.reverse();
             for level in levels {
-                if self.v2 && let Some(parent) = level.parent() {
+                if self.v2
+                    && let Some(parent) = level.parent()
+                {
                     delegate(parent);
                 }
                 match std::fs::create_dir(level) {
@@ -161,6 +164,14 @@ impl Cgroup {
                     Err((path, source)) => return Err(Error::Remove { path, source }),
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the cgroup if the kernel lets go of it at once.
+    pub fn try_remove(&self) -> Result<()> {
+        for folder in self.folders.values() {
+            remove_tree(folder).map_err(|(path, source)| Error::Remove { path, source })?;
         }
         Ok(())
     }

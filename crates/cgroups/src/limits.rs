@@ -103,7 +103,9 @@ impl Limits {
             }
             match (self.cpu_quota, self.cpu_period) {
                 (None, None) => {}
-                (quota, Some(period)) => row("cpu", "cpu.max", format!("{} {period}", max_or(quota.unwrap_or(-1))), false),
+                (quota, Some(period)) => {
+                    row("cpu", "cpu.max", format!("{} {period}", max_or(quota.unwrap_or(-1))), false)
+                }
                 (Some(quota), None) => row("cpu", "cpu.max", max_or(quota), false),
             }
             if let Some(memory) = self.memory {

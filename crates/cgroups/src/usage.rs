@@ -86,7 +86,8 @@ const NO_LIMIT: u64 = 1 << 62;
 pub(crate) fn read_v1(cgroup: &Cgroup) -> Usage {
     let file = |controller: &str, name: &str| cgroup.folder(controller).map(|folder| folder.join(name));
     let number = |controller: &str, name: &str| file(controller, name).and_then(|path| read_number(&path));
-    let text = |controller: &str, name: &str| file(controller, name).and_then(|path| std::fs::read_to_string(path).ok());
+    let text =
+        |controller: &str, name: &str| file(controller, name).and_then(|path| std::fs::read_to_string(path).ok());
     let stat = text("memory", "memory.stat").unwrap_or_default();
     let memory = number("memory", "memory.usage_in_bytes");
     let cpu_stat = text("cpu", "cpu.stat");
