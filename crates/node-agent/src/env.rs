@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use crate::pod::{Container, Pod};
 
 /// The objects that a Pod refers to, at hand.
-pub trait Lookups {
+pub trait Lookups: Send + Sync {
     /// A ConfigMap of the Pod's namespace.
     fn config_map(&self, name: &str) -> Option<Arc<Value>>;
     /// A Secret of the Pod's namespace.

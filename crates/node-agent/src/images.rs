@@ -149,7 +149,8 @@ impl ImagePuller {
                 };
                 let message = error.to_string();
                 self.last_errors.lock().insert(key.clone(), format!("{now}|{reason}: {message}"));
-                Err(ImageError { reason, message, retry_after: Some(self.back_off.delay(&key)) })
+                // Soon it is shown as backing off, which tells more.
+                Err(ImageError { reason, message, retry_after: Some(Duration::from_secs(1)) })
             }
         }
     }

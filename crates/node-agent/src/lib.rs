@@ -17,6 +17,7 @@ pub mod probes;
 pub mod resources;
 pub mod security;
 pub mod status;
+pub mod statuses;
 mod time;
 mod tls;
 pub mod worker;

@@ -55,7 +55,7 @@ pub trait Sources: Send + Sync {
     ///
     /// # Errors
     /// If the API cannot be asked. An object that is not there is no error here.
-    fn lookups<'a>(&'a self, pod: &'a Pod) -> Task<'a, Result<Arc<dyn Lookups + Send + Sync>, String>>;
+    fn lookups<'a>(&'a self, pod: &'a Pod) -> Task<'a, Result<Arc<dyn Lookups>, String>>;
 }
 
 /// Why a volume is not ready, for the event `FailedMount`.
@@ -73,7 +73,7 @@ pub trait Volumes: Send + Sync {
     fn set_up<'a>(
         &'a self,
         pod: &'a Pod,
-        lookups: &'a Arc<dyn Lookups + Send + Sync>,
+        lookups: &'a Arc<dyn Lookups>,
     ) -> Task<'a, Result<BTreeMap<String, ReadyVolume>, VolumeError>>;
 
     /// The folder of a sub-path of a volume, made if it is not there; never outside the volume.

@@ -49,6 +49,15 @@ pub fn generate(pod: &Pod, runtime: &PodRuntime, context: &Context<'_>) -> Value
     let mut inits = container_statuses(pod, ContainerKind::Init, runtime, context);
     let ephemeral = container_statuses(pod, ContainerKind::Ephemeral, runtime, context);
 
+    for status in &mut containers {
+        let container = pod.container(status.str_at(&["name"]));
+        mark_ready(status, container, context);
+    }
+    for status in &mut inits {
+        let container = pod.container(status.str_at(&["name"]));
+        mark_ready(status, container, context);
+    }
+
     let all: Vec<&Value> = containers.iter().chain(&inits).collect();
     let has_started = pod.containers().any(|container| {
         runtime.container(container.name()).is_some_and(|observed| observed.state == ContainerState::Running)
@@ -71,15 +80,6 @@ pub fn generate(pod: &Pod, runtime: &PodRuntime, context: &Context<'_>) -> Value
     }
     if let Some((failed_reason, failed_message)) = context.failed {
         (phase, reason, message) = ("Failed", failed_reason, failed_message);
-    }
-
-    for status in &mut containers {
-        let container = pod.container(status.str_at(&["name"]));
-        mark_ready(status, container, context);
-    }
-    for status in &mut inits {
-        let container = pod.container(status.str_at(&["name"]));
-        mark_ready(status, container, context);
     }
 
     let mut status = Map::default();

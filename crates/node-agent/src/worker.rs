@@ -328,7 +328,7 @@ impl Worker {
         pod: &Pod,
         runtime: &PodRuntime,
         plan: Plan,
-        lookups: &Arc<dyn Lookups + Send + Sync>,
+        lookups: &Arc<dyn Lookups>,
         volumes: &BTreeMap<String, ReadyVolume>,
     ) -> Result<Next, cri::Error> {
         let shared = self.shared.clone();
@@ -785,7 +785,7 @@ impl Worker {
 struct Start<'a> {
     pod: &'a Pod,
     runtime: &'a PodRuntime,
-    lookups: &'a Arc<dyn Lookups + Send + Sync>,
+    lookups: &'a Arc<dyn Lookups>,
     volumes: &'a BTreeMap<String, ReadyVolume>,
     sandbox_id: &'a str,
     config: &'a PodSandboxConfig,
