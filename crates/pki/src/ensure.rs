@@ -6,6 +6,7 @@ use crate::kubeconfig::Existing;
 use crate::{
     Authority, Certificate, Credential, Kubeconfig, PkiError, PrivateKey, PublicKey, Subject, SubjectAltNames, Template,
 };
+use jiff::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,8 @@ pub struct KubeconfigUser {
     pub server: String,
     /// The cluster's name within the file.
     pub cluster: String,
+    /// Further certificates that the server may be known by, beside those of our authority.
+    pub trusted: Vec<Certificate>,
 }
 
 impl KubeconfigUser {
@@ -66,6 +69,7 @@ impl KubeconfigUser {
             subject: Subject::new("kubernetes-admin", &["system:masters"]),
             server: server.to_owned(),
             cluster: "kubox".to_owned(),
+            trusted: Vec::new(),
         }
     }
 }
@@ -226,11 +230,24 @@ impl Folder {
             self.write_certificates(crt_path, &certificates);
             return Ok(AuthorityFiles { certificates, authority: Some(authority) });
         };
+        let ended = certificates[0].not_after < self.now;
         let Some(key) = read_with(&key_path, PrivateKey::from_pem)? else {
+            if ended {
+                let reason = format!(
+                    "{}, and {}, which could renew it, is missing",
+                    expired(certificates[0].not_after),
+                    key_path.display()
+                );
+                return Err(PkiError::Given { path: crt_path, reason });
+            }
             return Ok(AuthorityFiles { certificates, authority: None });
         };
         let mut authority = Authority::new(certificates[0].clone(), key).map_err(unusable)?;
         let current = authority.certificate();
+        if ended && !current.is_signed_by(current) {
+            let reason = format!("{}, and who issued it must renew it", expired(current.not_after));
+            return Err(PkiError::Given { path: crt_path, reason });
+        }
         // What another authority issued is that one's to renew.
         if current.is_signed_by(current) {
             if current.is_due_for_renewal(self.now) {
@@ -328,6 +345,9 @@ impl Folder {
 
     fn kubeconfig(&mut self, path: PathBuf, user: &KubeconfigUser, ca: &AuthorityFiles) -> Result<(), PkiError> {
         let existing = read_with(&path, Existing::from_yaml)?;
+        let mut bundle = ca.certificates.clone();
+        bundle.extend(user.trusted.iter().cloned());
+        dedup_in_order(&mut bundle);
         let template = Template::client(user.subject.clone(), self.now, LEAF_LIFETIME_SECONDS);
         let reason = match &existing {
             Some(existing) => self.flaw(&existing.chain, &existing.key, ca, &template),
@@ -338,7 +358,7 @@ impl Folder {
                 if ca.authority.is_some() {
                     self.will_renew(&existing.chain[0]);
                 }
-                if existing.server == user.server && existing.certificate_authority == ca.certificates {
+                if existing.server == user.server && existing.certificate_authority == bundle {
                     return Ok(());
                 }
                 (existing.chain, existing.key)
@@ -363,7 +383,7 @@ impl Folder {
             context: format!("{}@{}", user.subject.common_name, user.cluster),
             user: user.subject.common_name.clone(),
             server: user.server.clone(),
-            certificate_authority: ca.certificates.clone(),
+            certificate_authority: bundle,
             namespace: None,
             credential: Credential::ClientCertificate { chain, key },
         };
@@ -384,13 +404,24 @@ fn read_with<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, PkiError>) -> Re
 // === user-provided files ===
 
 fn load<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, PkiError>) -> Result<T, PkiError> {
-    read_with(path, parse)?
-        .ok_or_else(|| PkiError::Read { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() })
+    let given = |reason: String| PkiError::Given { path: path.to_owned(), reason };
+    let content = std::fs::read(path).map_err(|error| given(error.to_string()))?;
+    parse(&content).map_err(|error| given(error.to_string()))
 }
 
-/// Loads the certificates of a PEM file, such as `--client-ca-file`.
+/// Loads the certificates of a PEM file.
 pub fn load_certificates(path: &Path) -> Result<Vec<Certificate>, PkiError> {
     load(path, Certificate::from_pem)
+}
+
+/// Loads authorities, such as `--client-ca-file`, of which at least one must be good at `now`.
+pub fn load_authorities(path: &Path, now: i64) -> Result<Vec<Certificate>, PkiError> {
+    let certificates = load_certificates(path)?;
+    let last = certificates.iter().map(|certificate| certificate.not_after).max().unwrap_or_default();
+    if last < now {
+        return Err(PkiError::Given { path: path.to_owned(), reason: expired(last) });
+    }
+    Ok(certificates)
 }
 
 /// Loads a private key, such as `--service-account-signing-key-file`.
@@ -404,13 +435,24 @@ pub fn load_public_keys(path: &Path) -> Result<Vec<PublicKey>, PkiError> {
 }
 
 /// Loads a certificate chain and its key, such as `--tls-cert-file` and `--tls-private-key-file`. Both may be in the
-/// same file.
-pub fn load_key_pair(certificate: &Path, key: &Path) -> Result<KeyPair, PkiError> {
+/// same file. The certificate must not have expired at `now`.
+pub fn load_key_pair(certificate: &Path, key: &Path, now: i64) -> Result<KeyPair, PkiError> {
     let chain = load_certificates(certificate)?;
     let private = load_private_key(key)?;
-    if !chain[0].has_key(private.public_key()) {
-        let reason = format!("it is not for the key in {}", key.display());
-        return Err(PkiError::Unusable { path: certificate.to_owned(), reason });
+    let flaw = if !chain[0].has_key(private.public_key()) {
+        format!("it is not for the key in {}", key.display())
+    } else if chain[0].not_after < now {
+        expired(chain[0].not_after)
+    } else {
+        return Ok(KeyPair { chain, key: private });
+    };
+    Err(PkiError::Given { path: certificate.to_owned(), reason: flaw })
+}
+
+/// The words for what has expired.
+fn expired(at: i64) -> String {
+    match Timestamp::from_second(at) {
+        Ok(at) => format!("it expired at {at}"),
+        Err(_) => "it expired".to_owned(),
     }
-    Ok(KeyPair { chain, key: private })
 }

@@ -16,8 +16,8 @@ mod verify;
 
 pub use certificate::{Certificate, Csr, Subject, SubjectAltNames};
 pub use ensure::{
-    AuthorityFiles, KeyPair, KubeconfigUser, Pki, Wanted, ensure, load_certificates, load_key_pair, load_private_key,
-    load_public_keys,
+    AuthorityFiles, KeyPair, KubeconfigUser, Pki, Wanted, ensure, load_authorities, load_certificates, load_key_pair,
+    load_private_key, load_public_keys,
 };
 pub use issue::{Authority, CsrPolicy, Template, UnknownUsage, Usage};
 pub use key::{JwsSigner, PrivateKey, PublicKey, SignatureScheme};
@@ -53,6 +53,14 @@ pub enum PkiError {
     /// A file is there but is not what its name says. It is left as it is.
     #[error("{} is not usable: {reason}; move it away to have it made anew", path.display())]
     Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that the user named is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Given {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -43,22 +43,55 @@ pub struct TlsOptions {
     pub min_version: TlsVersion,
     /// `--tls-cipher-suites`: their names as Go has them. Empty for the default. TLS 1.3's are always on, as in Go.
     pub cipher_suites: Vec<String>,
+    /// `--tls-curve-preferences`: key exchanges by their numbers in TLS, of which the best is chosen. Empty for the
+    /// default.
+    pub curves: Vec<u16>,
     /// Offer HTTP/2 before HTTP/1.1.
     pub http2: bool,
 }
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self { min_version: TlsVersion::default(), cipher_suites: Vec::new(), http2: true }
+        Self { min_version: TlsVersion::default(), cipher_suites: Vec::new(), curves: Vec::new(), http2: true }
     }
 }
 
 impl TlsOptions {
+    /// Whether they can be honoured.
+    pub fn check(&self) -> Result<(), PkiError> {
+        self.provider().map(drop)
+    }
+
     fn provider(&self) -> Result<Arc<CryptoProvider>, PkiError> {
-        if self.cipher_suites.is_empty() {
+        if self.cipher_suites.is_empty() && self.curves.is_empty() {
             return Ok(provider());
         }
         let mut wanted = provider().as_ref().clone();
+        self.restrict_curves(&mut wanted)?;
+        self.restrict_suites(&mut wanted)?;
+        Ok(Arc::new(wanted))
+    }
+
+    fn restrict_curves(&self, wanted: &mut CryptoProvider) -> Result<(), PkiError> {
+        if self.curves.is_empty() {
+            return Ok(());
+        }
+        for curve in &self.curves {
+            if !wanted.kx_groups.iter().any(|group| u16::from(group.name()) == *curve) {
+                let known: Vec<String> =
+                    wanted.kx_groups.iter().map(|group| u16::from(group.name()).to_string()).collect();
+                let known = known.join(", ");
+                return Err(PkiError::Tls(format!("curve {curve} is not supported; supported are {known}")));
+            }
+        }
+        wanted.kx_groups.retain(|group| self.curves.contains(&u16::from(group.name())));
+        Ok(())
+    }
+
+    fn restrict_suites(&self, wanted: &mut CryptoProvider) -> Result<(), PkiError> {
+        if self.cipher_suites.is_empty() {
+            return Ok(());
+        }
         let go_name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
         for name in &self.cipher_suites {
             // Go knows two suites by a shorter name as well.
@@ -74,7 +107,7 @@ impl TlsOptions {
             self.cipher_suites.iter().any(|wanted| name == *wanted || name == format!("{wanted}_SHA256"))
         };
         wanted.cipher_suites.retain(|suite| suite.tls13().is_some() || listed(suite));
-        Ok(Arc::new(wanted))
+        Ok(())
     }
 }
 

@@ -269,13 +269,43 @@ fn a_pair_that_does_not_belong_together_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     ensure(dir.path(), &wanted("192.0.2.1"), NOW).unwrap();
     let file = |name: &str| dir.path().join("pki").join(name);
-    assert!(pki::load_key_pair(&file("apiserver.crt"), &file("apiserver.key")).is_ok());
-    let mixed = pki::load_key_pair(&file("apiserver.crt"), &file("ca.key"));
-    assert!(matches!(mixed, Err(PkiError::Unusable { .. })), "{mixed:?}");
-    assert!(matches!(pki::load_certificates(&file("nothing")), Err(PkiError::Read { .. })));
+    assert!(pki::load_key_pair(&file("apiserver.crt"), &file("apiserver.key"), NOW).is_ok());
+    let mixed = pki::load_key_pair(&file("apiserver.crt"), &file("ca.key"), NOW);
+    assert!(matches!(mixed, Err(PkiError::Given { .. })), "{mixed:?}");
+    assert!(matches!(pki::load_certificates(&file("nothing")), Err(PkiError::Given { .. })));
     std::fs::copy(file("front-proxy-ca.key"), file("ca.key")).unwrap();
     let error = ensure(dir.path(), &wanted("192.0.2.1"), NOW).unwrap_err();
     assert!(matches!(&error, PkiError::Unusable { path, .. } if path.ends_with("ca.crt")), "{error}");
+}
+
+#[test]
+fn what_has_expired_is_refused_with_its_date() {
+    let dir = tempfile::tempdir().unwrap();
+    ensure(dir.path(), &wanted("192.0.2.1"), NOW).unwrap();
+    let file = |name: &str| dir.path().join("pki").join(name);
+    let later = NOW + 20 * 365 * 24 * 3600;
+    let says = |error: PkiError, path: &str| {
+        let text = error.to_string();
+        assert!(text.contains(path) && text.contains("it expired at 20"), "{text}");
+    };
+    says(pki::load_authorities(&file("ca.crt"), later).unwrap_err(), "ca.crt");
+    says(pki::load_key_pair(&file("apiserver.crt"), &file("apiserver.key"), later).unwrap_err(), "apiserver.crt");
+    std::fs::remove_file(file("ca.key")).unwrap();
+    says(ensure(dir.path(), &wanted("192.0.2.1"), later).unwrap_err(), "ca.crt");
+}
+
+#[test]
+fn a_kubeconfig_may_trust_more_than_our_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut wanted = wanted("192.0.2.1");
+    let pki = ensure(dir.path(), &wanted, NOW).unwrap();
+    let before = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
+    wanted.kubeconfigs[0].trusted = vec![pki.front_proxy_ca.certificates[0].clone(), pki.ca.certificates[0].clone()];
+    let written = ensure(dir.path(), &wanted, NOW).unwrap().written;
+    assert_eq!(written, [dir.path().join("admin.kubeconfig")]);
+    let after = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
+    assert!(after.len() > before.len() + 300, "one more certificate is in it, and the one known already is not twice");
+    assert!(ensure(dir.path(), &wanted, NOW).unwrap().written.is_empty());
 }
 
 #[test]

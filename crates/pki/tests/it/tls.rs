@@ -181,6 +181,12 @@ fn options_are_honoured_or_refused() {
     assert!(connect(&tls, &client(&ca, TLS12, None), "kubernetes").is_err());
     assert!(connect(&tls, &client(&ca, TLS13, None), "kubernetes").is_ok());
 
+    let curves = |curves: &[u16]| TlsOptions { curves: curves.into(), ..TlsOptions::default() };
+    let group = connect(&server(&pair, &[], &[], curves(&[23])), &client(&ca, TLS13, None), "kubernetes");
+    assert_eq!(group.unwrap().server.negotiated_key_exchange_group().map(|group| u16::from(group.name())), Some(23));
+    let refusal = ServerTls::new(ServingCertificates::new(&pair, &[]).unwrap(), &[], curves(&[29, 4588]));
+    let refusal = refusal.unwrap_err().to_string();
+    assert!(refusal.starts_with("tls: curve 4588 is not supported; supported are 29, 23"), "{refusal}");
     let suites = |names: &[&str]| TlsOptions {
         cipher_suites: names.iter().map(|&name| name.to_owned()).collect(),
         ..TlsOptions::default()
