@@ -14,6 +14,8 @@ pub mod authenticator;
 #[cfg(feature = "authenticators")]
 mod bearer;
 #[cfg(feature = "authenticators")]
+pub mod bootstrap_token;
+#[cfg(feature = "authenticators")]
 pub mod cache;
 #[cfg(feature = "authenticators")]
 pub mod client_certificate;
