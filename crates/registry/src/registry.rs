@@ -1,14 +1,16 @@
 //! The registry: all resources over one store, fed by one stream of its changes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use api_schema::{SmolStr, Value};
 use api_semantics::status::Status;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use store::{
-    Batch, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink,
+    Batch, LeaseId, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink,
 };
 use watch_cache::{Options, Progress, ResourceCache};
 use world::World;
@@ -17,6 +19,9 @@ use crate::codec;
 use crate::hooks::Hooks;
 use crate::ownership::Resets;
 use crate::storage::{KindRef, SchemaRef, Served, Storage, StoredAs};
+
+/// Events are kept this long unless told otherwise (upstream's --event-ttl).
+const EVENT_TTL_MS: u64 = 3_600_000;
 
 /// The key prefix of everything in the store.
 pub const ROOT: &str = "/registry/";
@@ -32,6 +37,8 @@ pub struct Registry {
     pub(crate) world: World,
     pub(crate) progress: Arc<Progress>,
     pub(crate) leases: SharedLeases,
+    /// How long Events are kept, in milliseconds.
+    event_ttl: AtomicU64,
     pub(crate) admission: Arc<admission::Admission>,
     pub(crate) hooks: Hooks,
     tables: Arc<ArcSwap<Tables>>,
@@ -180,9 +187,22 @@ impl Registry {
         let leases = SharedLeases::new(Arc::clone(&store), Arc::clone(&world.clock));
         let registry = Arc::new_cyclic(|this: &Weak<Self>| {
             hooks.attach(this.clone());
-            Self { store, world, progress, leases, admission, hooks, tables, _subscription: subscription }
+            Self { store, world, progress, leases, event_ttl: AtomicU64::new(EVENT_TTL_MS), admission, hooks, tables, _subscription: subscription }
         });
         Ok(registry)
+    }
+
+    /// Keeps Events written from now on for so long (an hour unless set); for ever if that is zero.
+    pub fn set_event_ttl(&self, ttl: Duration) {
+        self.event_ttl.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A lease for an Event, unless Events are kept for ever.
+    pub(crate) async fn event_lease(&self) -> store::Result<Option<LeaseId>> {
+        match self.event_ttl.load(Ordering::Relaxed) {
+            0 => Ok(None),
+            millis => self.leases.lease(Duration::from_millis(millis)).await.map(Some),
+        }
     }
 
     /// Serves one more resource. Its objects are read from the store first.

@@ -46,7 +46,7 @@ impl Cidr {
 
     /// How many addresses can be given out: the network address and, in IPv4, the broadcast address cannot. Ranges
     /// wider than 2^62 count as that.
-    fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         let host_bits = u32::from(self.width() - self.bits).min(62);
         let all = 1u64 << host_bits;
         all.saturating_sub(if self.base.is_ipv4() { 2 } else { 1 })

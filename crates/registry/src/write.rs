@@ -25,8 +25,6 @@ const GENERATED_TRIES: usize = 8;
 /// How often a patch or an unconditional update is tried again when somebody else was faster.
 const CONFLICT_TRIES: usize = 100;
 const OTHER_NAMESPACE: &str = "the namespace of the provided object does not match the namespace sent on the request";
-/// Events live this long (upstream's --event-ttl).
-const EVENT_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A request that changes objects.
 #[derive(Debug)]
@@ -204,8 +202,10 @@ impl Registry {
             return Ok(Written { value: object, bytes, revision: 0, created: true });
         }
         let mut txn = Txn::create(storage.key(namespace, &name), bytes.clone());
-        if is_event(storage) {
-            txn = txn.with_lease(self.leases.lease(EVENT_TTL).await.map_err(|e| store_status(&e))?);
+        if is_event(storage)
+            && let Some(lease) = self.event_lease().await.map_err(|e| store_status(&e))?
+        {
+            txn = txn.with_lease(lease);
         }
         let committed = self.commit(txn, &mut claim).await?;
         match committed {
@@ -365,8 +365,11 @@ impl Registry {
         } else {
             Txn::update(key, bytes.clone(), Revision(existing.revision))
         };
-        if is_event(storage) && !ends {
-            txn = txn.with_lease(self.leases.lease(EVENT_TTL).await.map_err(|e| store_status(&e))?);
+        if is_event(storage)
+            && !ends
+            && let Some(lease) = self.event_lease().await.map_err(|e| store_status(&e))?
+        {
+            txn = txn.with_lease(lease);
         }
         let Some(revision) = self.commit(txn, &mut claim).await? else { return Ok(None) };
         claim.done();
