@@ -10,6 +10,8 @@ use api_semantics::status::Status;
 use authn::UserInfo;
 use registry::{Context, Registry, Served, WriteOptions};
 
+use crate::options::RequestHeader;
+
 /// The namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -29,6 +31,8 @@ pub struct Wanted {
     pub client_ca: String,
     /// The front proxy CA, as PEM.
     pub request_header_ca: String,
+    /// Which proxies may name the user, and how.
+    pub request_header: RequestHeader,
 }
 
 fn context() -> Context {
@@ -85,18 +89,18 @@ pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
         all.push(class);
     }
     let mut authentication = object("v1", "ConfigMap", "kube-system", "extension-apiserver-authentication");
+    let proxies = &wanted.request_header;
     for (key, text) in [
-        ("client-ca-file", wanted.client_ca.as_str()),
-        ("requestheader-client-ca-file", wanted.request_header_ca.as_str()),
-        ("requestheader-allowed-names", "[\"front-proxy-client\"]"),
-        ("requestheader-extra-headers-prefix", "[\"X-Remote-Extra-\"]"),
-        ("requestheader-group-headers", "[\"X-Remote-Group\"]"),
-        ("requestheader-uid-headers", "[\"X-Remote-Uid\"]"),
-        ("requestheader-username-headers", "[\"X-Remote-User\"]"),
+        ("client-ca-file", wanted.client_ca.clone()),
+        ("requestheader-client-ca-file", wanted.request_header_ca.clone()),
+        ("requestheader-allowed-names", json_list(&proxies.allowed_names)),
+        ("requestheader-extra-headers-prefix", json_list(&proxies.extra_headers_prefix)),
+        ("requestheader-group-headers", json_list(&proxies.group_headers)),
+        ("requestheader-uid-headers", json_list(&proxies.uid_headers)),
+        ("requestheader-username-headers", json_list(&proxies.username_headers)),
     ] {
         authentication.set(&["data", key], text);
     }
-    all.push(authentication);
     let cidrs: Vec<Value> = registry.services().cidrs().iter().map(|cidr| format_smolstr!("{cidr}").into()).collect();
     let mut service_cidr = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
     service_cidr.set(&["spec", "cidrs"], cidrs);
@@ -108,7 +112,15 @@ pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
         let making = group.into_iter().map(|one| Box::pin(ensure(registry, one)) as Pending<'_, bool>).collect();
         together(making).await?;
     }
+    // Extension servers read there whom to trust: it must be what this server does, not what it did.
+    put(registry, authentication, "data").await?;
     kubernetes_service(registry, wanted).await
+}
+
+/// Strings as a list in JSON.
+fn json_list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| api_semantics::field::quoted(text)).collect();
+    format!("[{}]", quoted.join(","))
 }
 
 /// Something that is being made.

@@ -9,6 +9,7 @@ use admission::View as _;
 use api_schema::{SmolStr, format_smolstr};
 use api_semantics::field::quoted;
 use api_semantics::status::{GroupResource, Status};
+use arc_swap::ArcSwap;
 use authn::impersonation::{Check, Impersonation};
 use authn::{Authenticator, UserInfo};
 use authz::{Attributes, Authorizer, Decision};
@@ -33,8 +34,6 @@ use crate::{discovery::Discovery, proxy, virtuals::Virtuals};
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// So much of a body that is too large is read and dropped before it is refused.
 const BODY_BYTES_DROPPED: usize = 256 * 1024;
-/// Requests that are no watch may take this long (upstream's --request-timeout).
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers larger than this are compressed for those who accept it.
 const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// Warnings are cut to this many characters in all (upstream's limit) once there are many of them.
@@ -46,7 +45,7 @@ pub struct Chain {
     /// The stored resources.
     pub api: Api,
     /// Who asks.
-    pub authenticator: Arc<Authenticator>,
+    pub authenticator: Arc<ArcSwap<Authenticator>>,
     /// May they.
     pub authorizer: Arc<dyn Authorizer>,
     /// Groups, versions, resources.
@@ -58,9 +57,11 @@ pub struct Chain {
     /// What is counted.
     pub metrics: Metrics,
     /// How to reach nodes, pods and services.
-    pub proxy: proxy::Proxy,
+    pub proxy: Arc<proxy::Proxy>,
     /// Gates on requests in flight.
     pub in_flight: InFlight,
+    /// Requests that are no watch may take this long.
+    pub request_timeout: Duration,
 }
 
 /// How many requests may run at once (`--max-requests-inflight` and its mutating twin).
@@ -229,7 +230,7 @@ impl Chain {
         {
             warnings.extend(kind.deprecation().map(str::to_owned));
         }
-        let body = if long_running { Bytes::new() } else { read_body(body).await? };
+        let body = if long_running { Bytes::new() } else { read_body(body, self.request_timeout).await? };
         let request = ApiRequest {
             info: head.info.clone(),
             query: head.query.clone(),
@@ -240,7 +241,7 @@ impl Chain {
         let result = if long_running {
             self.dispatch(&request).await
         } else {
-            match tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(&request)).await {
+            match tokio::time::timeout(self.request_timeout, self.dispatch(&request)).await {
                 Ok(result) => result,
                 Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
             }
@@ -305,16 +306,11 @@ impl Chain {
     }
 
     /// Who asks, by what they show.
-    fn authenticate(
-        &self,
-        peer: &Peer,
-        head: &mut Head,
-        warnings: &mut Vec<String>,
-    ) -> Result<Arc<UserInfo>, Status> {
+    fn authenticate(&self, peer: &Peer, head: &mut Head, warnings: &mut Vec<String>) -> Result<Arc<UserInfo>, Status> {
         let now = self.api.registry.now();
         let path = head.info.path.clone();
         let request = authn::Request { headers: &mut head.headers, path: &path, client: Some(&peer.client) };
-        let found = match self.authenticator.authenticate(request, now) {
+        let found = match self.authenticator.load().authenticate(request, now) {
             Ok(found) => found,
             Err(refused) => {
                 warnings.extend(refused.warning.map(str::to_owned));
@@ -474,7 +470,7 @@ fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
     Body::Full(bytes)
 }
 
-async fn read_body(mut body: RequestBody) -> Result<Bytes, Status> {
+async fn read_body(mut body: RequestBody, timeout: Duration) -> Result<Bytes, Status> {
     let too_large = || Status::request_entity_too_large(BODY_BYTES_MAX);
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
@@ -499,7 +495,7 @@ async fn read_body(mut body: RequestBody) -> Result<Bytes, Status> {
         }
         Ok::<(), Status>(())
     };
-    match tokio::time::timeout(REQUEST_TIMEOUT, read).await {
+    match tokio::time::timeout(timeout, read).await {
         Ok(result) => result?,
         Err(_) => return Err(Status::timeout("the request's body did not arrive in time", 0)),
     }

@@ -157,7 +157,14 @@ fn text(code: StatusCode, body: String) -> Response<Body> {
 }
 
 /// The version of Kubernetes that this server speaks, as `/version` shows it.
-fn version_json() -> String {
+/// The version of Kubernetes that this is, and ours behind it.
+pub fn git_version() -> String {
+    let (major, minor) = api_types::KUBERNETES_VERSION;
+    format!("v{major}.{minor}.0+kubox.{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What `/version` says.
+pub fn version_json() -> String {
     let (major, minor) = api_types::KUBERNETES_VERSION;
     let field = |key: &str, value: &str| format!("  \"{key}\": {}", api_semantics::field::quoted(value));
     let fields = [
@@ -167,7 +174,7 @@ fn version_json() -> String {
         field("emulationMinor", &minor.to_string()),
         field("minCompatibilityMajor", &major.to_string()),
         field("minCompatibilityMinor", &(minor - 1).to_string()),
-        field("gitVersion", &format!("v{major}.{minor}.0+kubox.{}", env!("CARGO_PKG_VERSION"))),
+        field("gitVersion", &git_version()),
         field("gitCommit", ""),
         field("gitTreeState", "clean"),
         field("buildDate", "1970-01-01T00:00:00Z"),

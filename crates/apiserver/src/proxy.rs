@@ -87,11 +87,14 @@ pub struct ProxyConfig {
     /// Who vouches for kubelets; without it any serving certificate is accepted (as upstream without
     /// `--kubelet-certificate-authority`).
     pub kubelet_ca: Option<Vec<pki::Certificate>>,
+    /// The types of a node's addresses in the order in which they are tried.
+    pub address_types: Vec<String>,
 }
 
 /// How to reach nodes, pods and services.
 pub struct Proxy {
     tls: ArcSwap<Tls>,
+    address_types: Vec<String>,
     passages: Arc<Semaphore>,
     /// Takes a service's endpoints in turn.
     turn: AtomicUsize,
@@ -136,6 +139,7 @@ impl Proxy {
     pub fn new(config: ProxyConfig) -> Result<Self, PkiError> {
         Ok(Self {
             tls: ArcSwap::from_pointee(tls(&config)?),
+            address_types: config.address_types,
             passages: Arc::new(Semaphore::new(PASSAGES_MAX)),
             turn: AtomicUsize::new(0),
             local_allowed: false,
@@ -176,15 +180,15 @@ impl Proxy {
         let info = passage.info;
         match (&*info.resource, &*info.subresource) {
             ("pods", "log") => {
-                let found = target::log(objects, info, passage.query)?;
+                let found = target::log(objects, info, passage.query, &self.address_types)?;
                 self.log(found, &info.name, permit).await
             }
             ("pods", "exec" | "attach" | "portforward") => {
-                let (target, path) = target::stream(objects, info, passage.query)?;
+                let (target, path) = target::stream(objects, info, passage.query, &self.address_types)?;
                 self.tunnel(&target, &path, passage, permit).await
             }
             ("pods" | "nodes" | "services", "proxy") => {
-                let target = target::proxied(objects, info, &self.turn)?;
+                let target = target::proxied(objects, info, &self.turn, &self.address_types)?;
                 self.proxy(&target, passage, body, permit).await
             }
             _ => Err(Status::path_not_found()),

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authn::{ClientChain, UserInfo};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use pki::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
+use world::Random;
 
 use crate::body::Body;
 
@@ -47,25 +48,49 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HEADER_MAX: Duration = Duration::from_secs(30);
 /// Requests that run when the server stops may take this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// Streams on one HTTP/2 connection (upstream's limit).
-const STREAMS_MAX: u32 = 250;
 /// What a client may send on one HTTP/2 stream before the server has read it (upstream's figure).
 const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What a connection may do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Streams on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// The share of HTTP/2 requests after which the client is asked to connect anew (`--goaway-chance`).
+    pub goaway_chance: f64,
+    /// Decides which they are.
+    pub random: Arc<dyn Random>,
+}
+
+impl Limits {
+    /// Whether the client is to be asked to connect anew, so that a balancer may lead it elsewhere.
+    fn sends_away(&self, version: Version) -> bool {
+        if self.goaway_chance <= 0.0 || version != Version::HTTP_2 {
+            return false;
+        }
+        let mut bytes = [0; 4];
+        self.random.fill(&mut bytes);
+        f64::from(u32::from_le_bytes(bytes)) < self.goaway_chance * f64::from(u32::MAX)
+    }
+}
 
 /// Serves a listener until `stop` resolves; then finishes what is running.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<ServerTls>,
     handler: Arc<H>,
+    limits: Limits,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let graceful = GracefulShutdown::new();
+    // Connections hold the receiving end: they are told to end by it, and all have ended when it is closed.
+    let (ending, _) = watch::channel(false);
+    let limits = Arc::new(limits);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).pipeline_flush(true);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * 8)
         .max_send_buf_size(1024 * 1024);
@@ -90,21 +115,42 @@ pub async fn serve<H: Handler>(
         };
         // Asked anew for each connection, so that renewed certificates are served.
         let acceptor = TlsAcceptor::from(tls.config());
-        let (handler, builder, watcher) = (Arc::clone(&handler), Arc::clone(&builder), graceful.watcher());
+        let (handler, builder, mut ending) = (Arc::clone(&handler), Arc::clone(&builder), ending.subscribe());
+        let limits = Arc::clone(&limits);
         tokio::spawn(async move {
             let Some((stream, peer)) = handshake(acceptor, stream, address).await else { return };
-            let service = service_fn(move |request| {
+            let sent_away = Arc::new(Notify::new());
+            let leave = Arc::clone(&sent_away);
+            let service = service_fn(move |request: Request<Incoming>| {
+                if limits.sends_away(request.version()) {
+                    leave.notify_one();
+                }
                 let answer = Arc::clone(&handler).handle(Arc::clone(&peer), request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                result = connection.as_mut() => Some(result),
+                _ = ending.wait_for(|ending| *ending) => None,
+                () = sent_away.notified() => None,
+            };
+            let result = match ended {
+                Some(result) => result,
+                None => {
+                    // No new requests are taken; those that run are finished.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = result {
                 debug!(%address, error, "connection ended");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
+    ending.send_replace(true);
+    if tokio::time::timeout(DRAIN_MAX, ending.closed()).await.is_err() {
         debug!("connections were still busy at the end");
     }
 }

@@ -1,121 +1,38 @@
 //! Puts the server together: data folder, keys, store, registry, chain; then serves.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use api_schema::{SmolStr, Value};
+use api_schema::{Map, SmolStr, Value};
 use api_semantics::status::Status;
 use authn::authenticator::TokenAuthenticator;
-use authn::front_proxy::FrontProxy;
+use authn::bootstrap_token::{BootstrapSecrets, BootstrapTokens};
 use authn::service_account::{Issuer, ObjectState, SecretState, ServiceAccountState, TokenObjects, Verifier};
 use authn::token_file::StaticTokens;
-use authn::{Authenticator, Config as AuthnConfig};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response};
-use registry::{Cidr, Hooks, Registry, Services};
+use registry::{Hooks, Registry, Services};
 use store_embedded::EmbeddedStore;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use world::World;
 
 use crate::api::Api;
 use crate::authorization::Authorization;
 use crate::body::Body;
 use crate::bootstrap;
+use crate::credentials::{Credentials, Given, Loaded};
 use crate::discovery::{Discovery, PathHandler};
+use crate::edge::{Edge, Rules};
 use crate::handler::{Chain, InFlight};
 use crate::health::Health;
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, ProxyConfig};
+pub use crate::options::{KeyPairFiles, Options, RequestHeader, SniFiles};
 use crate::serve;
 use crate::virtuals::Virtuals;
-
-/// What the server is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where everything is kept.
-    pub data_dir: PathBuf,
-    /// Where it listens.
-    pub bind_address: IpAddr,
-    /// And at which port; 0 takes a free one.
-    pub secure_port: u16,
-    /// What others are told to reach it at; found out if not said.
-    pub advertise_address: Option<IpAddr>,
-    /// The ranges of Service addresses.
-    pub service_cidrs: Vec<Cidr>,
-    /// The range of node ports.
-    pub node_ports: std::ops::RangeInclusive<u16>,
-    /// The issuer of service account tokens.
-    pub service_account_issuer: String,
-    /// What tokens must be meant for; the issuer if empty.
-    pub api_audiences: Vec<String>,
-    /// A file of static tokens.
-    pub token_auth_file: Option<PathBuf>,
-    /// Who may stay anonymous.
-    pub anonymous: authn::Anonymous,
-    /// Reads in flight.
-    pub max_requests_in_flight: u64,
-    /// Writes in flight.
-    pub max_mutating_requests_in_flight: u64,
-    /// Watches end after this many seconds, up to twice as many.
-    pub min_request_timeout_seconds: u64,
-    /// Names of admission plugins to add to the default ones.
-    pub enable_admission_plugins: Vec<String>,
-    /// Names of admission plugins to leave out.
-    pub disable_admission_plugins: Vec<String>,
-    /// `--authorization-mode`.
-    pub authorization_modes: Vec<String>,
-    /// Which group-versions to serve beside the stable ones: `group/version=true`.
-    pub runtime_config: Vec<(String, bool)>,
-    /// Further names in the serving certificate.
-    pub extra_names: Vec<String>,
-}
-
-impl Options {
-    /// The defaults, over a data folder.
-    pub fn new(data_dir: &Path) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            bind_address: IpAddr::from([127, 0, 0, 1]),
-            secure_port: 6443,
-            advertise_address: None,
-            service_cidrs: Cidr::parse("10.96.0.0/12").into_iter().collect(),
-            node_ports: 30_000..=32_767,
-            service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            api_audiences: Vec::new(),
-            token_auth_file: None,
-            anonymous: authn::Anonymous::default(),
-            max_requests_in_flight: 400,
-            max_mutating_requests_in_flight: 200,
-            min_request_timeout_seconds: 1800,
-            enable_admission_plugins: vec!["NodeRestriction".into()],
-            disable_admission_plugins: Vec::new(),
-            authorization_modes: vec!["Node".into(), "RBAC".into()],
-            runtime_config: Vec::new(),
-            extra_names: Vec::new(),
-        }
-    }
-
-    /// Whether a resource's group-version is served.
-    fn serves(&self, resource: &api_types::Resource) -> bool {
-        let name = format!("{}/{}", resource.group, resource.version);
-        let core = resource.version.as_str();
-        let stated = self.runtime_config.iter().rev().find(|(key, _)| {
-            *key == name
-                || (resource.group.is_empty() && key == core)
-                || match key.as_str() {
-                    "api/all" => true,
-                    "api/ga" => resource.stability() == api_types::Stability::Stable,
-                    "api/beta" => resource.stability() == api_types::Stability::Beta,
-                    "api/alpha" => resource.stability() == api_types::Stability::Alpha,
-                    _ => false,
-                }
-        });
-        stated.map_or(resource.stability() == api_types::Stability::Stable, |(_, on)| *on)
-    }
-}
 
 /// Why the server could not start, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +73,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     stopping: Arc<AtomicBool>,
+    shutdown_delay: std::time::Duration,
     stop: tokio::sync::watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     store: Arc<EmbeddedStore>,
@@ -169,14 +87,18 @@ impl Running {
         Arc::new(InProcess::new(Weak::clone(&self.chain), user))
     }
 
-    /// Stops: `/readyz` fails, running requests finish, the store is closed.
+    /// Stops: `/readyz` fails; after the delay that was asked for, running requests finish and the store is closed.
     pub async fn stop(self) {
         self.stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.shutdown_delay).await;
         self.stop.send_replace(true);
         let _ = self.serving.await;
         drop(self.store);
     }
 }
+
+/// So many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// What tokens are bound to, looked up in the caches.
 struct Objects {
@@ -195,29 +117,34 @@ impl Objects {
 /// One line that says what to do; nothing is left half done.
 pub async fn start(options: Options, world: World) -> Result<Running, StartError> {
     let now = world.clock.now().seconds;
+    // What flags ask for is judged first: nothing is made for a server that cannot be.
+    let rules = Rules::new(&options.cors_allowed_origins, &options.strict_transport_security);
+    let rules = rules.map_err(StartError::Flag)?;
+    options.tls.check().map_err(|error| StartError::Flag(chain(&error)))?;
+    let authorization = Authorization::new(&options.authorization_modes)?;
+    let admission = admission_chain(&options, &authorization, &world)?;
+    let audiences = options.audiences();
+    let mut tokens: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    tokens.extend(static_tokens(&options, &audiences)?);
+    let given = Given::read(&options, now)?;
+    let given_keys = GivenKeys::read(&options)?;
+
     make_data_dir(&options.data_dir)?;
-    let listener = listen(&options).await?;
+    let listener = listen(&options)?;
     let address = listener.local_addr().map_err(|source| StartError::Listen {
         address: SocketAddr::new(options.bind_address, options.secure_port),
         source,
     })?;
     let store = open_store(&options, &world)?;
     let advertise = options.advertise_address.or_else(|| advertised(options.bind_address));
-    let wanted = wanted_pki(&options, advertise, address);
+    let wanted = wanted_pki(&options, given.serving_chain(), advertise, address);
     let pki = pki::ensure(&options.data_dir, &wanted, now).map_err(|e| StartError::Pki(chain(&e)))?;
 
     let objects = Arc::new(Objects { registry: OnceLock::new() });
-    let issuer = Issuer::new(
-        &options.service_account_issuer,
-        pki.service_account_key.jws_signer().map_err(|e| StartError::Pki(chain(&e)))?,
-    );
-    let audiences = if options.api_audiences.is_empty() {
-        vec![options.service_account_issuer.clone()]
-    } else {
-        options.api_audiences.clone()
-    };
-    let authorization = Authorization::new(&options.authorization_modes)?;
-    let admission = admission_chain(&options, &authorization, &world)?;
+    let (signing_key, verifying_keys) = given_keys.complete(&pki);
+    let signer = signing_key.jws_signer().map_err(|e| StartError::Pki(chain(&e)))?;
+    let issuer = Issuer::new(options.issuer(), signer);
+    let loaded = Loaded::new(&options, given, &pki)?;
     let serves = {
         let options = options.clone();
         move |resource: &api_types::Resource| options.serves(resource)
@@ -230,54 +157,33 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         Registry::start(store.clone(), world.clone(), Arc::new(admission), hooks, authorization.observers(), stored)
             .await
             .map_err(|e| StartError::Store(chain(&e)))?;
+    registry.set_event_ttl(options.event_ttl);
     registry.services().load(&registry);
     let _ = objects.registry.set(Arc::downgrade(&registry));
     authorization.attach(&registry);
-    let ca_pem = pem(&pki.ca.certificates);
     let first = bootstrap::Wanted {
-        advertise_address: advertise,
+        advertise_address: advertise.filter(|_| options.keeps_endpoints),
         secure_port: address.port(),
-        client_ca: ca_pem,
-        request_header_ca: pem(&pki.front_proxy_ca.certificates),
+        client_ca: pem(&loaded.client_ca),
+        request_header_ca: pem(&loaded.request_header_ca),
+        request_header: options.request_header.clone(),
     };
     bootstrap::run(&registry, &first).await.map_err(|status| StartError::Bootstrap(status.message))?;
     authorization.bootstrap(&registry).await.map_err(|status| StartError::Bootstrap(status.message))?;
 
     let verifier = Verifier::new(
-        std::slice::from_ref(&options.service_account_issuer),
-        pki.service_account_public_keys.clone(),
+        &options.service_account_issuers,
+        verifying_keys,
         &audiences,
-        objects,
+        Arc::clone(&objects) as Arc<dyn TokenObjects>,
     );
-    let documents = OidcDocuments::new(&options, advertise, address, &verifier);
-    let mut tokens: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
-    if let Some(path) = &options.token_auth_file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| StartError::Flag(format!("--token-auth-file {}: {e}", path.display())))?;
-        let file = StaticTokens::from_csv(&text, &audiences)
-            .map_err(|e| StartError::Flag(format!("--token-auth-file {}: {e}", path.display())))?;
-        tokens.push(Arc::new(file));
-    }
+    let external = external_address(&options, advertise, address);
+    let documents = OidcDocuments::new(&options, &external, &verifier);
     tokens.push(Arc::new(verifier));
-    let client_certificates = pki::ClientVerifier::new(&pki.ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
-    let front_proxy =
-        pki::ClientVerifier::new(&pki.front_proxy_ca.certificates).map_err(|e| StartError::Pki(chain(&e)))?;
-    let authenticator = Authenticator::new(AuthnConfig {
-        front_proxy: Some(FrontProxy::new(front_proxy, vec!["front-proxy-client".into()])),
-        client_certificates: Some(client_certificates),
-        tokens,
-        api_audiences: audiences.clone(),
-        anonymous: options.anonymous.clone(),
-    })
-    .map_err(|e| StartError::Pki(chain(&e)))?;
-
-    let certificates = pki::ServingCertificates::new(&pki.apiserver, &[]).map_err(|e| StartError::Pki(chain(&e)))?;
-    let authorities: Vec<pki::Certificate> =
-        pki.ca.certificates.iter().chain(&pki.front_proxy_ca.certificates).cloned().collect();
-    let tls = pki::ServerTls::new(certificates, &authorities, pki::TlsOptions::default())
-        .map_err(|e| StartError::Pki(chain(&e)))?;
-    let tls = Arc::new(tls);
-    tokio::spawn(renew(Arc::clone(&tls), options.data_dir.clone(), wanted, world.clone(), pki.renewal_due_at));
+    if options.bootstrap_tokens {
+        tokens.push(Arc::new(BootstrapTokens::new(objects)));
+    }
+    let credentials = Credentials::new(&options, &loaded, tokens)?;
 
     let stopping = Arc::new(AtomicBool::new(false));
     let health = Health::new(Arc::clone(&stopping));
@@ -285,31 +191,45 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         api_types::resources().iter().filter(|r| serves(r)).map(|r| Arc::new(r.clone())).collect();
     let openapi = OpenApiDocuments { documents: openapi::OpenApi::new(listed), clock: Arc::clone(&world.clock) };
     let others: Vec<Box<dyn PathHandler>> = vec![Box::new(documents), Box::new(openapi)];
-    let proxy = Proxy::new(ProxyConfig { client: Some(pki.apiserver_kubelet_client.clone()), kubelet_ca: None })
-        .map_err(|e| StartError::Pki(chain(&e)))?;
-    let server_address = format!("{}:{}", advertise.unwrap_or(options.bind_address), address.port());
     let handler = Chain {
-        discovery: Discovery::new(serves, server_address, others),
+        discovery: Discovery::new(serves, external, others),
         virtuals: Virtuals {
             issuer: Arc::new(issuer),
-            token_limits: authn::token_request::Limits::new(&audiences),
+            token_limits: authn::token_request::Limits {
+                max_expiration_seconds: options.service_account_token_seconds_max,
+                extend_expiration: options.service_account_extends_tokens,
+                ..authn::token_request::Limits::new(&audiences)
+            },
             rules: authorization.rules(),
         },
-        authenticator: Arc::new(authenticator),
+        authenticator: Arc::clone(&credentials.authenticator),
         authorizer: authorization.authorizer(),
         health,
         metrics: Metrics::default(),
-        proxy,
+        proxy: Arc::clone(&credentials.proxy),
         in_flight: InFlight::new(options.max_requests_in_flight, options.max_mutating_requests_in_flight),
+        request_timeout: options.request_timeout,
         api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds },
     };
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let limits = serve::Limits {
+        streams_max: options.http2_streams_max,
+        goaway_chance: options.goaway_chance,
+        random: Arc::clone(&world.random),
+    };
+    let tls = Arc::clone(&credentials.tls);
+    tokio::spawn(credentials.keep_fresh(wanted, pki, world));
+    let stopped = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
     let handler = Arc::new(handler);
     let chain = Arc::downgrade(&handler);
-    let serving = tokio::spawn(serve::serve(listener, tls, handler, async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    }));
-    Ok(Running { address, stopping, stop, serving, store, chain })
+    let serving = if rules.is_empty() {
+        tokio::spawn(serve::serve(listener, tls, handler, limits, stopped))
+    } else {
+        tokio::spawn(serve::serve(listener, tls, Arc::new(Edge::new(handler, rules)), limits, stopped))
+    };
+    Ok(Running { address, stopping, shutdown_delay: options.shutdown_delay, stop, serving, store, chain })
 }
 
 impl TokenObjects for Objects {
@@ -325,8 +245,6 @@ impl TokenObjects for Objects {
     }
 
     fn secret(&self, namespace: &str, name: &str) -> Result<Option<SecretState>, String> {
-        use base64::Engine as _;
-        let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
         Ok(self.get("secrets", namespace, name).map(|secret| {
             let since = secret.str_at(&["metadata", "labels", "kubernetes.io/legacy-token-invalid-since"]);
             SecretState {
@@ -340,6 +258,30 @@ impl TokenObjects for Objects {
     fn node(&self, name: &str) -> Result<Option<ObjectState>, String> {
         Ok(self.get("nodes", "", name).as_ref().map(state_of))
     }
+}
+
+impl BootstrapSecrets for Objects {
+    fn secret(&self, name: &str) -> Option<authn::bootstrap_token::Secret> {
+        let secret = self.get("secrets", "kube-system", name)?;
+        let entries = secret.map_at(&["data"]).into_iter().flat_map(Map::iter);
+        let data: BTreeMap<SmolStr, Vec<u8>> =
+            entries.filter_map(|(key, value)| Some((key.clone(), decode(value.as_str()?)))).collect();
+        let expiration = data.get("expiration").filter(|text| !text.is_empty());
+        let expiration = expiration.map(|text| String::from_utf8_lossy(text).into_owned());
+        Some(authn::bootstrap_token::Secret {
+            secret_type: secret.str_at(&["type"]).into(),
+            deleted: !secret.str_at(&["metadata", "deletionTimestamp"]).is_empty(),
+            // A time that cannot be read is one that is over.
+            expires_at: expiration.map(|text| api_semantics::time::rfc3339(&text).unwrap_or(i64::MIN)),
+            data,
+        })
+    }
+}
+
+/// Base64 as Secrets hold it.
+fn decode(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
 }
 
 fn state_of(object: &Value) -> ObjectState {
@@ -379,9 +321,71 @@ fn open_store(options: &Options, world: &World) -> Result<Arc<EmbeddedStore>, St
         .map_err(|error| StartError::Store(chain(&error)))
 }
 
-async fn listen(options: &Options) -> Result<TcpListener, StartError> {
+fn listen(options: &Options) -> Result<TcpListener, StartError> {
     let address = SocketAddr::new(options.bind_address, options.secure_port);
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that starts again must not wait for connections of the former one to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(options.permit_port_sharing)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|source| StartError::Listen { address, source })
+}
+
+/// The users of `--token-auth-file`.
+fn static_tokens(options: &Options, audiences: &[String]) -> Result<Option<Arc<dyn TokenAuthenticator>>, StartError> {
+    let Some(path) = &options.token_auth_file else { return Ok(None) };
+    let refused = |why: String| StartError::Flag(format!("--token-auth-file {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let tokens = StaticTokens::from_csv(&text, audiences).map_err(|error| refused(error.to_string()))?;
+    Ok(Some(Arc::new(tokens)))
+}
+
+/// The keys of service account tokens that flags name.
+struct GivenKeys {
+    signing: Option<pki::PrivateKey>,
+    verifying: Vec<pki::PublicKey>,
+}
+
+impl GivenKeys {
+    fn read(options: &Options) -> Result<Self, StartError> {
+        let refused = |flag: &str, error: pki::PkiError| StartError::Flag(format!("--{flag} {}", chain(&error)));
+        let signing = options.service_account_signing_key.as_ref().map(|path| pki::load_private_key(path));
+        let mut verifying = Vec::new();
+        for path in &options.service_account_keys {
+            let keys = pki::load_public_keys(path).map_err(|error| refused("service-account-key-file", error))?;
+            verifying.extend(keys);
+        }
+        let signing = signing.transpose().map_err(|error| refused("service-account-signing-key-file", error))?;
+        Ok(Self { signing, verifying })
+    }
+
+    /// The key that signs and those that verify; ours where flags name none. What we sign is good here in any case.
+    fn complete(self, pki: &pki::Pki) -> (pki::PrivateKey, Vec<pki::PublicKey>) {
+        let mut verifying = self.verifying;
+        if self.signing.is_none() && verifying.is_empty() {
+            verifying.clone_from(&pki.service_account_public_keys);
+        }
+        let signing = self.signing.unwrap_or_else(|| pki.service_account_key.clone());
+        if !verifying.contains(signing.public_key()) {
+            verifying.push(signing.public_key().clone());
+        }
+        (signing, verifying)
+    }
+}
+
+/// The server's `host:port` in what others read.
+fn external_address(options: &Options, advertise: Option<IpAddr>, address: SocketAddr) -> String {
+    match &options.external_hostname {
+        Some(host) if host.parse::<IpAddr>().is_err() && host.contains(':') => host.clone(),
+        Some(host) => match host.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, address.port()).to_string(),
+            Err(_) => format!("{host}:{}", address.port()),
+        },
+        None => SocketAddr::new(advertise.unwrap_or(options.bind_address), address.port()).to_string(),
+    }
 }
 
 /// The address that others reach this machine at: the bind address if it is one, otherwise that of the default
@@ -399,15 +403,26 @@ fn advertised(bind: IpAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-fn wanted_pki(options: &Options, advertise: Option<IpAddr>, address: SocketAddr) -> pki::Wanted {
+fn wanted_pki(
+    options: &Options,
+    serving_chain: &[pki::Certificate],
+    advertise: Option<IpAddr>,
+    address: SocketAddr,
+) -> pki::Wanted {
     let host = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
     let server = format!("https://{}", SocketAddr::new(host, address.port()));
+    // Nobody would be let in with a certificate of our authority if only another one vouches for users.
+    let own_authority = options.data_dir.join("pki/ca.crt");
+    let usable = options.client_ca_file.as_ref().is_none_or(|path| same_file(path, &own_authority));
+    let mut admin = pki::KubeconfigUser::admin(&server);
+    // A server with a certificate of the user's own is known by that.
+    admin.trusted = serving_chain.to_vec();
     pki::Wanted {
         advertise_address: advertise,
         bind_address: Some(options.bind_address),
         hostnames: options.extra_names.clone(),
         service_addresses: options.service_cidrs.iter().map(|cidr| cidr.nth(0)).collect(),
-        kubeconfigs: vec![pki::KubeconfigUser::admin(&server)],
+        kubeconfigs: if usable { vec![admin] } else { Vec::new() },
         ..pki::Wanted::default()
     }
 }
@@ -416,30 +431,12 @@ fn pem(certificates: &[pki::Certificate]) -> String {
     certificates.iter().map(pki::Certificate::to_pem).collect()
 }
 
-/// Renews certificates before they expire, while the server runs.
-async fn renew(tls: Arc<pki::ServerTls>, dir: PathBuf, wanted: pki::Wanted, world: World, mut due_at: i64) {
-    loop {
-        // The wall clock may be set: look at least once a day, which costs nothing.
-        let wait = (due_at - world.clock.now().seconds).clamp(1, 24 * 3600);
-        tokio::time::sleep(std::time::Duration::from_secs(wait.unsigned_abs())).await;
-        let now = world.clock.now().seconds;
-        if now < due_at {
-            continue;
-        }
-        match pki::ensure(&dir, &wanted, now) {
-            Ok(pki) => {
-                due_at = pki.renewal_due_at;
-                if let Err(error) = tls.certificates().replace(&pki.apiserver, &[]) {
-                    tracing::error!(%error, "the renewed serving certificate cannot be used");
-                } else {
-                    tracing::info!("serving with a renewed certificate");
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "certificates could not be renewed; trying again in an hour");
-                due_at = now + 3600;
-            }
-        }
+/// Whether two paths lead to the same file, or would if it were there.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => whole(one) == whole(other),
     }
 }
 
@@ -495,10 +492,9 @@ struct OidcDocuments {
 }
 
 impl OidcDocuments {
-    fn new(options: &Options, advertise: Option<IpAddr>, address: SocketAddr, verifier: &Verifier) -> Self {
-        let external = SocketAddr::new(advertise.unwrap_or(options.bind_address), address.port()).to_string();
-        let documents =
-            authn::discovery::Documents::new(&options.service_account_issuer, "", &external, verifier.keys());
+    fn new(options: &Options, external: &str, verifier: &Verifier) -> Self {
+        let jwks_uri = &options.service_account_jwks_uri;
+        let documents = authn::discovery::Documents::new(options.issuer(), jwks_uri, external, verifier.keys());
         if let Err(error) = &documents {
             tracing::warn!(%error, "no OpenID Connect discovery");
         }
@@ -542,8 +538,8 @@ fn admission_chain(
     let plugins = admission_plugins::all(&admission_plugins::Config {
         enable: options.enable_admission_plugins.clone(),
         disable: options.disable_admission_plugins.clone(),
-        not_ready_toleration_seconds: 300,
-        unreachable_toleration_seconds: 300,
+        not_ready_toleration_seconds: options.not_ready_toleration_seconds,
+        unreachable_toleration_seconds: options.unreachable_toleration_seconds,
         random: Arc::clone(&world.random),
         authorizer: authorization.authorizer(),
         rbac: authorization.rbac(),

@@ -137,7 +137,7 @@ impl Virtuals {
             .admit_subresource(&mut cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review)
             .await?;
         let audiences: Vec<String> = match review.list_at(&["spec", "audiences"]) {
-            [] => chain.authenticator.api_audiences().to_vec(),
+            [] => chain.authenticator.load().api_audiences().to_vec(),
             stated => stated.iter().filter_map(|a| a.as_str().map(str::to_owned)).collect(),
         };
         let bound = self.bound_object(chain, &info.namespace, &info.name, &review).await?;
@@ -281,7 +281,7 @@ fn token_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
         review.list_at(&["spec", "audiences"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
     let now = chain.api.registry.world().clock.now().seconds;
     review.set(&["status"], Map::new());
-    match chain.authenticator.authenticate_token(&token, &audiences, now) {
+    match chain.authenticator.load().authenticate_token(&token, &audiences, now) {
         Ok(found) => {
             review.set(&["status", "authenticated"], true);
             review.set(&["status", "user"], user_value(&found.user));

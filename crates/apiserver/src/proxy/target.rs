@@ -14,8 +14,6 @@ use crate::request_info::RequestInfo;
 
 /// Where kubelets listen unless their node says otherwise.
 const KUBELET_PORT: u16 = 10250;
-/// The addresses of a node in the order in which they are tried (upstream's --kubelet-preferred-address-types).
-const ADDRESS_TYPES: [&str; 5] = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
 
 /// Whose certificate is shown and which are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +104,18 @@ fn not_found(resource: &str, name: &str) -> Status {
 // === proxy ===
 
 /// What `proxy` of a node, pod or service leads to.
-pub(super) fn proxied(objects: &impl Objects, info: &RequestInfo, turn: &AtomicUsize) -> Result<Target, Status> {
+pub(super) fn proxied(
+    objects: &impl Objects,
+    info: &RequestInfo,
+    turn: &AtomicUsize,
+    types: &[String],
+) -> Result<Target, Status> {
     let what = info.resource.trim_end_matches('s');
     let (scheme, name, port) = split(&info.name)
         .ok_or_else(|| Status::bad_request(format!("invalid {what} request {}", quoted(&info.name))))?;
     match what {
         "node" => {
-            let kubelet = kubelet(objects, name, Trust::Kubelet)?;
+            let kubelet = kubelet(objects, name, Trust::Kubelet, types)?;
             if port.is_empty() || port == kubelet.port.to_string() {
                 return Ok(kubelet);
             }
@@ -221,12 +224,14 @@ fn is_of_pod(objects: &impl Objects, namespace: &str, ip: &str, reference: Optio
 }
 
 /// Where a node's kubelet listens.
-fn kubelet(objects: &impl Objects, name: &str, trust: Trust) -> Result<Target, Status> {
+fn kubelet(objects: &impl Objects, name: &str, trust: Trust, types: &[String]) -> Result<Target, Status> {
     let node = objects.object("", "nodes", "", name).ok_or_else(|| not_found("nodes", name))?;
     let addresses = node.list_at(&["status", "addresses"]);
-    let of_type = |wanted: &'static str| addresses.iter().filter(move |a| a.str_at(&["type"]) == wanted);
-    let hosts: Vec<SmolStr> =
-        ADDRESS_TYPES.iter().flat_map(|wanted| of_type(wanted)).map(|a| a.str_at(&["address"]).into()).collect();
+    let of_type = |wanted: &String| -> Vec<SmolStr> {
+        let found = addresses.iter().filter(|a| a.str_at(&["type"]) == wanted);
+        found.map(|a| a.str_at(&["address"]).into()).collect()
+    };
+    let hosts: Vec<SmolStr> = types.iter().flat_map(of_type).collect();
     if hosts.is_empty() {
         let known: Vec<String> =
             addresses.iter().map(|a| format!("{{{} {}}}", a.str_at(&["type"]), a.str_at(&["address"]))).collect();
@@ -244,6 +249,7 @@ pub(super) fn log(
     objects: &impl Objects,
     info: &RequestInfo,
     query: &Query,
+    types: &[String],
 ) -> Result<Option<(Target, String)>, Status> {
     let mut parameters = Vec::new();
     for key in ["follow", "previous", "timestamps"] {
@@ -272,7 +278,7 @@ pub(super) fn log(
     }
     let trust = if query.flag("insecureSkipTLSVerifyBackend") { Trust::UnverifiedKubelet } else { Trust::Kubelet };
     let path = format!("/containerLogs/{}/{}/{container}", info.namespace, info.name);
-    Ok(Some((kubelet(objects, node, trust)?, with_query(&path, parameters))))
+    Ok(Some((kubelet(objects, node, trust, types)?, with_query(&path, parameters))))
 }
 
 fn check_log_options(
@@ -299,7 +305,12 @@ fn check_log_options(
 }
 
 /// The kubelet to ask for exec, attach or port-forward, and the path.
-pub(super) fn stream(objects: &impl Objects, info: &RequestInfo, query: &Query) -> Result<(Target, String), Status> {
+pub(super) fn stream(
+    objects: &impl Objects,
+    info: &RequestInfo,
+    query: &Query,
+    types: &[String],
+) -> Result<(Target, String), Status> {
     let mut parameters = Vec::new();
     if info.subresource == "portforward" {
         let mut ports = Vec::new();
@@ -337,7 +348,7 @@ pub(super) fn stream(objects: &impl Objects, info: &RequestInfo, query: &Query) 
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
     }
-    Ok((kubelet(objects, node, Trust::Kubelet)?, with_query(&path, parameters)))
+    Ok((kubelet(objects, node, Trust::Kubelet, types)?, with_query(&path, parameters)))
 }
 
 /// The container that is meant.

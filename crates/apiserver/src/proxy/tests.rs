@@ -253,7 +253,11 @@ async fn world(trusted: bool, local_allowed: bool) -> World {
     objects.add("endpoints/ns/old", &format!(r#"{{"subsets":[{subset}]}}"#));
     let other = || self::certificates().authority;
     let authority = if trusted { certificates.authority } else { other() };
-    let config = ProxyConfig { client: Some(certificates.client), kubelet_ca: Some(vec![authority]) };
+    let config = ProxyConfig {
+        client: Some(certificates.client),
+        kubelet_ca: Some(vec![authority]),
+        address_types: vec!["Hostname".into(), "InternalIP".into()],
+    };
     let mut proxy = Proxy::new(config).expect("certificates");
     proxy.local_allowed = local_allowed;
     let address = front.local_addr().expect("an address");
