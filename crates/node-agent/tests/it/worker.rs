@@ -106,7 +106,8 @@ async fn a_crash_loop_backs_off() {
         .collect();
     expect![[r#"["0", "1", "12", "33", "74", "155"]"#]].assert_eq(&format!("{starts:?}"));
     let back_off = log.iter().find(|line| line.contains("BackOff")).expect("an event");
-    expect!["[Warning a] BackOff: Back-off restarting failed container a in pod pod_ns(u1)"].assert_eq(back_off.split_once(' ').expect("a time").1);
+    expect!["[Warning a] BackOff: Back-off restarting failed container a in pod pod_ns(u1)"]
+        .assert_eq(back_off.split_once(' ').expect("a time").1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,11 +120,16 @@ async fn a_missing_image_is_tried_again() {
     fake.wait("ImagePullBackOff", |status| waits_for(status, "ImagePullBackOff")).await;
     let message =
         fake.status.borrow().list_at(&["containerStatuses"])[0].str_at(&["state", "waiting", "message"]).to_owned();
-    expect![[r#"Back-off pulling image "busybox": ErrImagePull: rpc error: code = NotFound desc = busybox: not found"#]].assert_eq(&message);
+    expect![[
+        r#"Back-off pulling image "busybox": ErrImagePull: rpc error: code = NotFound desc = busybox: not found"#
+    ]]
+    .assert_eq(&message);
     fake.break_image("busybox:latest", None);
     fake.wait("ready", ready).await;
     worker.abort();
-    check_log(&fake, expect![[r#"
+    check_log(
+        &fake,
+        expect![[r#"
         0 Pending
         0 run sandbox-1
         0 [Normal a] Pulling: Pulling image "busybox"
@@ -136,7 +142,8 @@ async fn a_missing_image_is_tried_again() {
         10 [Normal a] Created: Container created
         10 start a-0
         10 [Normal a] Started: Container started
-        10 Running"#]]);
+        10 Running"#]],
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +261,9 @@ async fn liveness_restarts_and_hooks_run() {
     let (_desired, worker) = fake.start(pod, folder.path().to_owned());
     fake.wait("a restart", |status| restarts(status) == 1).await;
     worker.abort();
-    check_log(&fake, expect![[r#"
+    check_log(
+        &fake,
+        expect![[r#"
         0 Pending
         0 run sandbox-1
         0 [Normal a] Pulling: Pulling image "busybox"
@@ -274,7 +283,8 @@ async fn liveness_restarts_and_hooks_run() {
         16 [Normal a] Pulled: Container image "busybox" already present on machine
         16 [Normal a] Created: Container created
         16 start a-1
-        16 [Normal a] Started: Container started"#]]);
+        16 [Normal a] Started: Container started"#]],
+    );
 }
 
 #[tokio::test(start_paused = true)]
