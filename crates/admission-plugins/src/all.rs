@@ -13,6 +13,7 @@ use crate::namespace_lifecycle::NamespaceLifecycle;
 use crate::node_restriction::NodeRestriction;
 use crate::priority::Priority;
 use crate::rbac_escalation::RbacEscalation;
+use crate::resource_quota::ResourceQuota;
 use crate::runtime_class::RuntimeClass;
 use crate::service_account::ServiceAccount;
 use crate::taint_nodes_by_condition::TaintNodesByCondition;
@@ -133,7 +134,7 @@ const ALL: &[Row] = &[
     row("MutatingAdmissionWebhook", ON, None),
     row("ValidatingAdmissionPolicy", ON, None),
     row("ValidatingAdmissionWebhook", ON, None),
-    row("ResourceQuota", ON, None),
+    row("ResourceQuota", ON, Some(|_| Box::new(ResourceQuota::default()))),
     row("AlwaysDeny", OFF, None),
 ];
 

@@ -1,6 +1,7 @@
 //! The admission plugins: one file each, one row in `all.rs` each.
 
 mod all;
+mod amounts;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -8,6 +9,7 @@ mod node_restriction;
 mod priority;
 mod rbac_escalation;
 mod refusal;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;

@@ -1,13 +1,12 @@
 //! The limits of a namespace: what containers ask for where they ask for nothing, and what nobody may go below or beyond.
 #![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
-use std::collections::BTreeMap;
-
 use admission::{Attributes, BoxFuture, Operation, Plugin, View};
 use api_schema::{Map, SmolStr, Value};
-use api_semantics::quantity::{Format, Quantity};
+use api_semantics::quantity::Quantity;
 use api_semantics::status::{GroupResource, Status};
 
+use crate::amounts::{Amounts, amounts, pod_total};
 use crate::refusal::{aggregate, forbidden, ready};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
@@ -135,9 +134,6 @@ fn fill(container: &mut Value, field: &str, defaults: &Map) -> Vec<SmolStr> {
 
 // === Checks ===
 
-/// Amounts by resource name.
-type Amounts = BTreeMap<SmolStr, Quantity>;
-
 fn check_pod(pod: &Value, range: &Value) -> Vec<String> {
     let mut errors = Vec::new();
     for limit in range.list_at(&["spec", "limits"]) {
@@ -152,7 +148,7 @@ fn check_pod(pod: &Value, range: &Value) -> Vec<String> {
                 }
             }
             kind @ "Pod" => {
-                check_limit(kind, limit, &pod_total(pod, "requests"), &pod_total(pod, "limits"), &mut errors);
+                check_limit(kind, limit, &total_of(pod, "requests"), &total_of(pod, "limits"), &mut errors);
             }
             _ => {}
         }
@@ -270,61 +266,13 @@ fn comparable(request: Option<&Quantity>, limit: Option<&Quantity>, bound: &Quan
     (values[0], values[1], values[2])
 }
 
-/// What a Pod takes in all: its containers together, or more where its initial ones need more, but what the Pod itself
-/// says where it does.
-fn pod_total(pod: &Value, field: &str) -> Amounts {
-    let mut total = Amounts::new();
-    for container in pod.list_at(&["spec", "containers"]) {
-        add(&mut total, &amounts(container, &["resources", field]));
-    }
-    let (mut sidecars, mut initial_max) = (Amounts::new(), Amounts::new());
-    for container in pod.list_at(&["spec", "initContainers"]) {
-        let own = amounts(container, &["resources", field]);
-        let at_once = if container.str_at(&["restartPolicy"]) == "Always" {
-            add(&mut total, &own);
-            add(&mut sidecars, &own);
-            sidecars.clone()
-        } else {
-            let mut both = own;
-            add(&mut both, &sidecars);
-            both
-        };
-        raise(&mut initial_max, at_once);
-    }
-    raise(&mut total, initial_max);
+/// What a Pod takes in all, but what the Pod itself says where it does.
+fn total_of(pod: &Value, field: &str) -> Amounts {
+    let mut total = pod_total(pod, |container| amounts(container, &["resources", field]));
     for (name, quantity) in amounts(pod, &["spec", "resources", field]) {
         if matches!(&*name, "cpu" | "memory") {
             total.insert(name, quantity);
         }
     }
     total
-}
-
-fn add(total: &mut Amounts, more: &Amounts) {
-    for (name, quantity) in more {
-        total.entry(name.clone()).and_modify(|sum| sum.add(quantity)).or_insert_with(|| quantity.clone());
-    }
-}
-
-fn raise(max: &mut Amounts, others: Amounts) {
-    for (name, quantity) in others {
-        match max.get(&name) {
-            Some(own) if *own >= quantity => {}
-            _ => {
-                max.insert(name, quantity);
-            }
-        }
-    }
-}
-
-/// The amounts at a path; what is no quantity (validation says so) counts as nothing.
-fn amounts(object: &Value, path: &[&str]) -> Amounts {
-    let amount = |value: &Value| match value {
-        Value::Str(text) => Quantity::parse(text).ok(),
-        Value::Int(number) => Some(Quantity::new(*number, Format::DecimalSi)),
-        _ => None,
-    };
-    let all = object.map_at(path).into_iter().flat_map(Map::iter);
-    all.map(|(name, value)| (name.clone(), amount(value).unwrap_or_else(|| Quantity::new(0, Format::DecimalSi))))
-        .collect()
 }

@@ -74,7 +74,8 @@ impl Attributes<'_> {
     }
 }
 
-/// What plugins may look at: the newest cached state of the cluster's objects, in their stored version.
+/// What plugins see of the cluster: the newest cached state of its objects, in their stored version; and the one change
+/// that they may make.
 pub trait View: Send + Sync {
     /// One object. A fresh look at the store is not taken: a miss may be a race.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
@@ -107,6 +108,18 @@ pub trait View: Send + Sync {
     ) -> BoxFuture<'a, Option<Value>> {
         self.get_fresh(group, resource, namespace, name)
     }
+
+    /// Changes the status of an object: reads it from the store, lets `change` say what it becomes (`None`: it stays),
+    /// and writes that unless somebody else was faster, in which case it starts again. The server does so itself:
+    /// whoever asked for the request need not be allowed to, and nobody becomes the owner of the fields.
+    fn change_status<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut (dyn FnMut(&Value) -> Result<Option<Value>, Status> + Send),
+    ) -> BoxFuture<'a, Result<(), Status>>;
 
     /// The time, in Unix seconds.
     fn now(&self) -> i64;

@@ -57,7 +57,8 @@ impl Cluster {
         })?;
 
         let clients = ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"];
-        let clients: Vec<String> = clients.iter().map(|flag| format!("--{flag}={file}")).collect();
+        let mut clients: Vec<String> = clients.iter().map(|flag| format!("--{flag}={file}")).collect();
+        clients.push("--leader-elect=false".to_owned());
         let pki = |name: &str| data.join("pki").join(name).display().to_string();
         let mut controllers = Command::new(upstream.join("kube-controller-manager"));
         controllers

@@ -6,6 +6,7 @@ mod node_restriction;
 mod pods;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod support;

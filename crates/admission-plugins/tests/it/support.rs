@@ -97,6 +97,33 @@ impl View for Cluster {
         Box::pin(std::future::ready(found))
     }
 
+    fn change_status<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut (dyn FnMut(&Value) -> Result<Option<Value>, Status> + Send),
+    ) -> BoxFuture<'a, Result<(), Status>> {
+        let resource = GroupResource::new(group, resource);
+        #[expect(clippy::result_large_err, reason = "the answer as plugins give it")]
+        let mut done = || {
+            let mut fresh = self.fresh.lock().expect("sane");
+            let all = fresh.entry(resource.to_string()).or_default();
+            let is_it = |object: &&mut Value| {
+                object.str_at(&["metadata", "name"]) == name && object.str_at(&["metadata", "namespace"]) == namespace
+            };
+            let Some(object) = all.iter_mut().find(is_it) else { return Err(Status::not_found(&resource, name)) };
+            let Some(new) = change(object)? else { return Ok(()) };
+            *object = new.clone();
+            let mut cached = self.cached.lock().expect("sane");
+            let shown = cached.entry(resource.to_string()).or_default().iter_mut().find(is_it);
+            *shown.expect("what the store has is cached") = new;
+            Ok(())
+        };
+        Box::pin(std::future::ready(done()))
+    }
+
     fn now(&self) -> i64 {
         self.now.load(Ordering::Relaxed)
     }

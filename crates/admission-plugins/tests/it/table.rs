@@ -30,13 +30,13 @@ fn flags_choose_plugins() {
             "",
             "",
             "NamespaceLifecycle LimitRanger ServiceAccount TaintNodesByCondition Priority DefaultTolerationSeconds \
-             RuntimeClass RbacEscalation",
+             RuntimeClass ResourceQuota RbacEscalation",
         ),
         (
             "Priority,NodeRestriction",
             "LimitRanger,ServiceAccount,PodSecurity,AlwaysDeny",
             "NamespaceLifecycle NodeRestriction TaintNodesByCondition Priority DefaultTolerationSeconds RuntimeClass \
-             RbacEscalation",
+             ResourceQuota RbacEscalation",
         ),
         ("NodeRestrictions", "", r#"enable-admission-plugins plugin "NodeRestrictions" is unknown"#),
         ("", "x", r#"disable-admission-plugins plugin "x" is unknown"#),
@@ -73,6 +73,10 @@ fn every_plugin_survives_odd_objects() {
     cluster.add("namespaces", r#"{"metadata":{"name":"dev"}}"#);
     cluster.add("limitranges", r#"{"metadata":{"namespace":"dev"},"spec":{"limits":[{}, 1, {"type":"Pod","max":3}]}}"#);
     cluster.add("serviceaccounts", r#"{"metadata":{"namespace":"dev","name":"default"},"secrets":"x"}"#);
+    cluster.add(
+        "resourcequotas",
+        r#"{"metadata":{"namespace":"dev"},"spec":{"scopes":[1]},"status":{"hard":{"pods":[],"cpu":{}},"used":{"pods":"x"}}}"#,
+    );
     let objects = [
         Value::Null,
         Value::from(Vec::new()),
@@ -113,5 +117,5 @@ fn every_plugin_survives_odd_objects() {
         .filter(|plugin| plugin.handles(&configmaps, "", Operation::Create))
         .map(|plugin| plugin.name())
         .collect();
-    assert_eq!(asked, ["NamespaceLifecycle"]);
+    assert_eq!(asked, ["NamespaceLifecycle", "ResourceQuota"]);
 }

@@ -118,6 +118,18 @@ impl View for Cluster {
         Box::pin(std::future::ready(self.get(group, resource, namespace, name)))
     }
 
+    fn change_status<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        _: &'a str,
+        name: &'a str,
+        _: &'a mut (dyn FnMut(&Value) -> Result<Option<Value>, Status> + Send),
+    ) -> BoxFuture<'a, Result<(), Status>> {
+        let status = Status::not_found(&GroupResource::new(group, resource), name);
+        Box::pin(std::future::ready(Err(status)))
+    }
+
     fn now(&self) -> i64 {
         0
     }
