@@ -194,21 +194,9 @@ impl Admission {
         self.plugins.iter().map(|plugin| plugin.name())
     }
 
-    fn any(&self, resource: &GroupResource, subresource: &str, what: impl Fn(&dyn Plugin) -> bool) -> bool {
-        use Operation::{Create, Delete, Update};
-        self.plugins.iter().any(|plugin| {
-            what(&**plugin) && [Create, Update, Delete].iter().any(|op| plugin.handles(resource, subresource, *op))
-        })
-    }
-
-    /// Whether any plugin may change objects of this resource.
-    pub fn mutates(&self, resource: &GroupResource, subresource: &str) -> bool {
-        self.any(resource, subresource, |plugin| plugin.mutates())
-    }
-
-    /// Whether any plugin validates objects of this resource.
-    pub fn validates(&self, resource: &GroupResource, subresource: &str) -> bool {
-        self.any(resource, subresource, |plugin| plugin.validates())
+    /// Whether any plugin validates this operation on objects of this resource.
+    pub fn validates(&self, resource: &GroupResource, subresource: &str, operation: Operation) -> bool {
+        self.plugins.iter().any(|plugin| plugin.validates() && plugin.handles(resource, subresource, operation))
     }
 
     /// Asks every plugin that may change the object.

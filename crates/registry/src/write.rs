@@ -473,7 +473,7 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         // Validating plugins see the object as it will be; what they would change is dropped with the copy.
-        let mut copy = if self.admission.validates(&storage.group_resource, subresource) {
+        let mut copy = if self.admission.validates(&storage.group_resource, subresource, operation) {
             object.cloned()
         } else {
             return Ok(());
