@@ -335,8 +335,7 @@ impl Api {
         } else {
             wire::encode(object, codec)
         };
-        (call.content_type, call.body) =
-            encoded.map_err(|source| Error::Request { request: call.name(), source })?;
+        (call.content_type, call.body) = encoded.map_err(|source| Error::Request { request: call.name(), source })?;
         self.client.object(&call, codec).await
     }
 

@@ -191,7 +191,9 @@ impl Client {
             };
             let answer = world::timer::timeout(&*self.world().clock, timeout, answer).await;
             match answer.unwrap_or(Err(Error::Timeout(timeout))) {
-                Err(Error::Transport(error @ TransportError::Lost(_))) => self.pause_lost(call, error, &mut lost).await?,
+                Err(Error::Transport(error @ TransportError::Lost(_))) => {
+                    self.pause_lost(call, error, &mut lost).await?
+                }
                 result => return result,
             }
         }
@@ -203,7 +205,9 @@ impl Client {
         loop {
             let answer = world::timer::timeout(&*self.world().clock, STREAM_HEAD_MAX, self.send(call)).await;
             match answer.unwrap_or(Err(Error::Timeout(STREAM_HEAD_MAX))) {
-                Err(Error::Transport(error @ TransportError::Lost(_))) => self.pause_lost(call, error, &mut lost).await?,
+                Err(Error::Transport(error @ TransportError::Lost(_))) => {
+                    self.pause_lost(call, error, &mut lost).await?
+                }
                 result => return result,
             }
         }
@@ -247,7 +251,7 @@ impl Client {
                 Some(seconds)
                     if (code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error())
                         && came_back < COME_BACK_MAX
-                        && !is_eviction_refused(&status) =>
+                        && !is_for_the_caller(&status) =>
                 {
                     came_back += 1;
                     world::timer::sleep(clock, Duration::from_secs(seconds)).await;
@@ -272,9 +276,10 @@ impl Client {
     }
 }
 
-/// A disruption budget says when to come back, too, but whether to is for the caller to decide.
-fn is_eviction_refused(status: &api_semantics::status::Status) -> bool {
-    status.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
+/// A disruption budget says when to come back, too, and so does a server that lags behind; whether to wait for these
+/// is for the caller to decide.
+fn is_for_the_caller(status: &api_semantics::status::Status) -> bool {
+    status.causes.iter().any(|cause| matches!(&*cause.reason, "DisruptionBudget" | "ResourceVersionTooLarge"))
 }
 
 pub(crate) fn content_type(response: &Response<Body>) -> SmolStr {

@@ -64,9 +64,7 @@ impl Source {
     pub fn read(&self) -> Result<Vec<u8>, ConfigError> {
         match self {
             Self::Inline(bytes) => Ok(bytes.clone()),
-            Self::File(path) => {
-                std::fs::read(path).map_err(|source| ConfigError::Read { path: path.clone(), source })
-            }
+            Self::File(path) => std::fs::read(path).map_err(|source| ConfigError::Read { path: path.clone(), source }),
         }
     }
 }
@@ -186,7 +184,8 @@ impl Config {
     /// # Errors
     /// If this does not run in a pod.
     pub fn in_cluster() -> Result<Self, ConfigError> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::NotInPod(name));
+        let variable =
+            |name| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::NotInPod(name));
         let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         let file = |name: &str| Path::new(SERVICE_ACCOUNT_DIR).join(name);
@@ -251,9 +250,18 @@ users:
 
     fn check(context: Option<&str>, expect: &str) {
         let shown = match Config::parse_kubeconfig(FILE.as_bytes(), Path::new("/home"), context) {
-            Ok(Config { server, server_name, authority, insecure, credentials: Credentials { certificate, token, act_as }, namespace }) => {
+            Ok(Config {
+                server,
+                server_name,
+                authority,
+                insecure,
+                credentials: Credentials { certificate, token, act_as },
+                namespace,
+            }) => {
                 let act_as = act_as.map(|ActAs { user, groups, .. }| (user, groups));
-                format!("{server} {server_name:?} {authority:?} {insecure} {certificate:?} {token:?} {act_as:?} {namespace:?}")
+                format!(
+                    "{server} {server_name:?} {authority:?} {insecure} {certificate:?} {token:?} {act_as:?} {namespace:?}"
+                )
             }
             Err(reason) => reason,
         };

@@ -175,7 +175,8 @@ impl Token {
         if token.is_empty() {
             return Err(refuse("empty"));
         }
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| refuse("impossible characters"))?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| refuse("impossible characters"))?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -271,7 +272,8 @@ impl Http {
     fn prepared(&self, request: &Request<Bytes>, token: Option<&HeaderValue>, absolute: bool) -> Request<Full<Bytes>> {
         let mut prepared = request.clone().map(Full::new);
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        let path = PathAndQuery::try_from(format!("{}{path}", self.base)).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+        let path =
+            PathAndQuery::try_from(format!("{}{path}", self.base)).unwrap_or_else(|_| PathAndQuery::from_static("/"));
         let mut uri = ::http::uri::Parts::default();
         uri.path_and_query = Some(path);
         let headers = prepared.headers_mut();
@@ -293,7 +295,11 @@ impl Http {
 }
 
 fn failure(mut error: hyper::client::conn::TrySendError<Request<Full<Bytes>>>) -> Failure {
-    if error.take_message().is_some() { Failure::NotSent(error.into_error()) } else { Failure::Lost(error.into_error()) }
+    if error.take_message().is_some() {
+        Failure::NotSent(error.into_error())
+    } else {
+        Failure::Lost(error.into_error())
+    }
 }
 
 // === connections ===

@@ -177,7 +177,9 @@ impl<'a> Patch<'a> {
 
     pub(crate) fn body(self) -> &'a Value {
         match self {
-            Self::Json(value) | Self::Merge(value) | Self::Strategic(value) | Self::Apply { object: value, .. } => value,
+            Self::Json(value) | Self::Merge(value) | Self::Strategic(value) | Self::Apply { object: value, .. } => {
+                value
+            }
         }
     }
 }
@@ -269,11 +271,9 @@ impl LogOptions {
                 add_query(path, key, "true");
             }
         }
-        for (key, number) in [
-            ("tailLines", self.tail_lines),
-            ("sinceSeconds", self.since_seconds),
-            ("limitBytes", self.limit_bytes),
-        ] {
+        for (key, number) in
+            [("tailLines", self.tail_lines), ("sinceSeconds", self.since_seconds), ("limitBytes", self.limit_bytes)]
+        {
             if let Some(number) = number {
                 add_query(path, key, &number.to_string());
             }

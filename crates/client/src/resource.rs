@@ -28,11 +28,7 @@ impl ApiResource {
 
     /// `group/version`, or the version alone for core: the apiVersion of its objects.
     pub fn api_version(&self) -> SmolStr {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format_smolstr!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.clone() } else { format_smolstr!("{}/{}", self.group, self.version) }
     }
 
     /// How objects are laid out; none for custom resources.
@@ -119,7 +115,8 @@ mod tests {
     #[test]
     fn paths_are_those_of_the_api() {
         let pods = ApiResource::builtin("", "v1", "pods").expect("pods are built in");
-        let roles = ApiResource::builtin("rbac.authorization.k8s.io", "v1", "clusterroles").expect("roles are built in");
+        let roles =
+            ApiResource::builtin("rbac.authorization.k8s.io", "v1", "clusterroles").expect("roles are built in");
         for (resource, namespace, name, subresource, expect) in [
             (&pods, "", "", "", "/api/v1/pods"),
             (&pods, "default", "", "", "/api/v1/namespaces/default/pods"),

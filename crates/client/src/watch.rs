@@ -188,8 +188,7 @@ mod tests {
 
     /// A watch whose answer comes in pieces of `size` bytes.
     fn watch(answer: &[u8], size: usize, content_type: &str) -> Watch {
-        let mut pieces: std::collections::VecDeque<Bytes> =
-            answer.chunks(size).map(Bytes::copy_from_slice).collect();
+        let mut pieces: std::collections::VecDeque<Bytes> = answer.chunks(size).map(Bytes::copy_from_slice).collect();
         struct Pieces(std::collections::VecDeque<Bytes>);
         impl http_body::Body for Pieces {
             type Data = Bytes;

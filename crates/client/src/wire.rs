@@ -31,7 +31,11 @@ pub(crate) fn encode_json(value: &Value) -> Bytes {
 }
 
 /// The object in an answer. `expected` is tried where the answer does not say what it is.
-pub(crate) fn decode(content_type: &str, bytes: &[u8], expected: Option<TypeCodec<'static>>) -> Result<Value, BoxError> {
+pub(crate) fn decode(
+    content_type: &str,
+    bytes: &[u8],
+    expected: Option<TypeCodec<'static>>,
+) -> Result<Value, BoxError> {
     if content_type.starts_with(PROTOBUF) {
         return decode_protobuf(bytes, expected);
     }

@@ -74,7 +74,8 @@ impl Tls {
 
     /// Whether the files have changed since they were used.
     pub(super) fn is_outdated(&self) -> bool {
-        let files = self.authority.iter().chain(self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]));
+        let files =
+            self.authority.iter().chain(self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]));
         if !files.into_iter().any(|source| matches!(source, Source::File(_))) {
             return false;
         }
@@ -142,7 +143,9 @@ fn roots(authority: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
             let found = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(Path::new(path)).ok());
             let pem = found.ok_or_else(|| refuse(what, "none is given, and the system has none"))?;
             // The system's bundle may hold what we cannot read; that is no reason to trust nobody.
-            roots.add_parsable_certificates(pki::Certificate::from_pem(&pem).into_iter().flatten().map(|c| c.der().clone()));
+            roots.add_parsable_certificates(
+                pki::Certificate::from_pem(&pem).into_iter().flatten().map(|c| c.der().clone()),
+            );
         }
     }
     if roots.is_empty() { Err(refuse(what, "no certificate in it")) } else { Ok(roots) }
