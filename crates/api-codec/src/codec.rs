@@ -188,8 +188,13 @@ impl StructPlan {
 
     /// The name without its package, `Pod`.
     pub(crate) fn short_name(&self) -> &str {
-        self.name.rsplit('.').next().unwrap_or_default()
+        short_name(&self.name)
     }
+}
+
+/// The last part of a type's full name.
+pub(crate) fn short_name(full_name: &str) -> &str {
+    full_name.rsplit('.').next().unwrap_or_default()
 }
 
 impl Kind {

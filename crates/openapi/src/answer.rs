@@ -93,7 +93,12 @@ impl OpenApi {
         match request.hash {
             Some(asked) if asked != hash => Reply {
                 status: 301,
-                headers: vec![("location", url(path, &hash)), ("vary", "Accept".into())],
+                headers: vec![
+                    ("location", url(path, &hash)),
+                    ("vary", "Accept".into()),
+                    ("content-type", media.into()),
+                    ("etag", format!("\"{hash}\"")),
+                ],
                 body: Vec::new(),
             },
             asked => {

@@ -11,7 +11,7 @@ use api_schema::{SmolStr, Value};
 
 use super::{DecodeError, Decoded, Options, PROBLEMS_MAX, Problem, SyntaxError, TREE_DEPTH_MAX, scan, text};
 use crate::TypeCodec;
-use crate::codec::{Codec, Gathered, Kind, Merges, StructPlan, map_of, zero_of};
+use crate::codec::{Codec, Gathered, Kind, Merges, StructPlan, map_of, short_name, zero_of};
 use crate::go_types;
 use crate::scalar::{bytes, duration, time};
 
@@ -243,13 +243,18 @@ impl<'a> Reader<'a> {
     fn mismatch(&self, found: &str, go_type: &str) -> DecodeError {
         let path = &self.path[..self.frozen.unwrap_or(self.path.len())];
         let fields = path.iter().filter_map(|step| match step {
-            Step::Field(plan, at) => Some((plan, &*plan.fields[usize::from(*at)].name)),
+            Step::Field(plan, at) => Some((plan, &plan.fields[usize::from(*at)])),
             _ => None,
         });
         let holder = fields.clone().next_back().map(|(plan, _)| plan.short_name());
+        // A field that comes from an embedded struct is reached through it.
+        let fields = fields.map(|(plan, field)| {
+            let embedded = (field.owner != plan.name).then(|| short_name(&field.owner));
+            embedded.into_iter().chain([&*field.name])
+        });
         DecodeError::Type(match holder {
             Some(holder) => {
-                let path: Vec<&str> = fields.map(|(_, name)| name).collect();
+                let path: Vec<&str> = fields.flatten().collect();
                 let path = path.join(".");
                 format!("json: cannot unmarshal {found} into Go struct field {holder}.{path} of type {go_type}")
             }

@@ -31,6 +31,7 @@ pub(super) fn to_json(input: &[u8]) -> Result<Read> {
     if input.chars().any(is_forbidden) {
         return Err("yaml: control characters are not allowed".into());
     }
+    check_version(input)?;
     let document = Document::parse(input)?;
     let mut writer = Writer {
         document: &document,
@@ -49,6 +50,24 @@ pub(super) fn to_json(input: &[u8]) -> Result<Read> {
     writer.duplicates.sort_by_key(|(value, _)| (document.nodes[*value].end, std::cmp::Reverse(*value)));
     writer.read.duplicates = writer.duplicates.into_iter().map(|(_, text)| text).collect();
     Ok(writer.read)
+}
+
+/// Refuses a document that says it is of another YAML than 1.1, the one that go-yaml v2 reads.
+fn check_version(input: &str) -> Result<()> {
+    // Directives stand at the start of lines, before the document.
+    let head = input.lines().enumerate().take_while(|(_, line)| line.is_empty() || line.starts_with(['%', '#']));
+    for (at, line) in head {
+        let mut words = line.split_whitespace();
+        if words.next() == Some("%YAML")
+            && let Some((major, minor)) = words.next().and_then(|version| version.split_once('.'))
+            && let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>())
+            && (major, minor) != (1, 1)
+        {
+            let place = if at == 0 { String::new() } else { format!("line {at}: ") };
+            return Err(format!("yaml: {place}found incompatible YAML document"));
+        }
+    }
+    Ok(())
 }
 
 fn utf8(input: &[u8]) -> Result<&str> {

@@ -232,6 +232,9 @@ fn of_old_types(error: &str) -> String {
         ("IngressPortStatus", "PortStatus"),
         ("v1.ServiceExternalTrafficPolicy", "v1.ServiceExternalTrafficPolicyType"),
         ("v1.ServiceInternalTrafficPolicy", "v1.ServiceInternalTrafficPolicyType"),
+        // Later decoders name the embedded struct on the way to a field.
+        ("livenessProbe.ProbeHandler.", "livenessProbe."),
+        ("volumes.VolumeSource.", "volumes."),
     ]
     .iter()
     .fold(error.to_owned(), |error, (new, old)| error.replace(new, old))
