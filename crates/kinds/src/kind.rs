@@ -81,6 +81,11 @@ pub trait Kind: Send + Sync {
         None
     }
 
+    /// What is added to a stored object whenever it is read: facts that protobuf has no place for. Most kinds have none.
+    fn on_read(&self) -> Option<fn(&mut Value)> {
+        None
+    }
+
     /// The field selector labels beside metadata.name and metadata.namespace.
     fn selectable_fields(&self) -> &[&'static str] {
         &[]
@@ -111,6 +116,12 @@ pub trait Kind: Send + Sync {
     /// Whether [`Kind::validate`] checks everything, so that the rules of the tables ([`crate::schema_rules`]) need
     /// not be asked. A kind with a file of its own does, unless it says otherwise.
     fn full_validation(&self) -> bool {
+        true
+    }
+
+    /// Whether an update of the main resource checks the metadata as that of a new object, with [`Kind::check_name`]
+    /// (all that it can say beside the generic rules is about generateName).
+    fn checks_metadata_on_update(&self) -> bool {
         true
     }
 

@@ -36,8 +36,29 @@ pub fn validate(object: &Value, namespaced: bool, check_name: &dyn Fn(&str, bool
         check("name", name, false);
     }
     common(&mut errors, meta, &path, namespaced);
+    errors.extend(validate_finalizer_names(object));
+    errors
+}
+
+/// Checks what holds for the metadata of all objects, whatever their kind says besides.
+pub fn validate_any(object: &Value, namespaced: bool) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (meta, path) = (object.get("metadata").unwrap_or(&Value::Null), Path::new("metadata"));
+    for (field, prefix) in [("generateName", true), ("name", false)] {
+        let name = meta.str_at(&[field]);
+        let messages = names::path_segment_name(name, prefix).into_iter();
+        errors.extend(messages.map(|message| Error::invalid(&path.child(field), name, message)));
+    }
+    common(&mut errors, meta, &path, namespaced);
+    errors
+}
+
+/// Checks that the finalizers of one of Kubernetes' own kinds are known or qualified.
+pub fn validate_finalizer_names(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
     if is_kubernetes_kind(object) {
-        let path = path.child("finalizers");
+        let path = Path::new("metadata.finalizers");
+        let meta = object.get("metadata").unwrap_or(&Value::Null);
         for (at, finalizer) in finalizers(meta).into_iter().enumerate() {
             check_known_finalizer(&mut errors, finalizer, &path.index(at));
         }
@@ -46,15 +67,16 @@ pub fn validate(object: &Value, namespaced: bool, check_name: &dyn Fn(&str, bool
 }
 
 /// Whether the object is of one of Kubernetes' own kinds, whose finalizers are known or qualified. Custom resources,
-/// the kinds that define them, and the events of the core group may have others.
+/// the kinds that define them, and those that upstream checks with apimachinery's rules alone may have others.
 fn is_kubernetes_kind(object: &Value) -> bool {
     let api_version = object.str_at(&["apiVersion"]);
-    if api_version == "v1" && object.str_at(&["kind"]) == "Event" {
+    if matches!((api_version, object.str_at(&["kind"])), ("v1", "Event") | ("policy/v1", "PodDisruptionBudget")) {
         return false;
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    !matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
-        && api_types::resources().iter().any(|resource| resource.group == group)
+    let plain =
+        ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "coordination.k8s.io"];
+    !plain.contains(&group) && api_types::resources().iter().any(|resource| resource.group == group)
 }
 
 /// Checks that a finalizer without a domain is one that Kubernetes knows.

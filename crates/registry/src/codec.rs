@@ -29,6 +29,9 @@ pub fn decode_stored(storage: &Storage, bytes: &[u8], revision: u64) -> Result<V
                 .value
         }
     };
+    if let Some(complete) = storage.kind.on_read() {
+        complete(&mut value);
+    }
     set_version(&mut value, revision);
     Ok(value)
 }
@@ -175,6 +178,11 @@ pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, store
 /// # Errors
 /// 500 if the bytes are no object of the type.
 pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), Status> {
+    if storage.kind.on_read().is_some() {
+        let value = decode_stored(storage, bytes, revision)?;
+        json::encode(Some(storage.codec()), &value, out);
+        return Ok(());
+    }
     match storage.stored_as {
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
@@ -195,6 +203,14 @@ pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut 
 /// # Errors
 /// 500 if the bytes are no object of the type.
 pub fn stored_item_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), Status> {
+    if storage.kind.on_read().is_some() && storage.stored_as == StoredAs::Protobuf {
+        let mut value = decode_stored(storage, bytes, revision)?;
+        for field in ["apiVersion", "kind"] {
+            value.remove(&[field]);
+        }
+        json::encode(Some(storage.codec()), &value, out);
+        return Ok(());
+    }
     match storage.stored_as {
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;

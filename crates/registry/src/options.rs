@@ -77,34 +77,28 @@ impl ListOptions {
         let path = Path::new("resourceVersionMatch");
         let initial = Path::new("sendInitialEvents");
         if self.watch {
-            match (self.send_initial_events, self.version_match.is_empty()) {
-                (Some(_), true) => errors.push(Error::forbidden(
+            let not_older = self.version_match == "NotOlderThan";
+            if self.send_initial_events.is_some() && !not_older {
+                errors.push(Error::forbidden(
                     &path,
                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                )),
-                (None, false) => {
+                ));
+            }
+            if !self.version_match.is_empty() {
+                if self.send_initial_events.is_none() {
                     errors.push(Error::forbidden(
                         &path,
                         "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
                     ));
-                    if self.version_match != "NotOlderThan" {
-                        errors.push(Error::not_supported(&path, self.version_match.clone(), &["NotOlderThan"]));
-                    }
                 }
-                (Some(_), false) => {
-                    if self.version_match != "NotOlderThan" {
-                        errors.push(Error::not_supported(&path, self.version_match.clone(), &["NotOlderThan"]));
-                    }
-                    if !self.continue_token.is_empty() {
-                        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden with continue"));
-                    }
+                if !not_older {
+                    errors.push(Error::not_supported(&path, self.version_match.clone(), &["NotOlderThan"]));
                 }
-                (None, true) => {}
+                if !self.continue_token.is_empty() {
+                    errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+                }
             }
             return errors;
-        }
-        if self.send_initial_events.is_some() {
-            errors.push(Error::forbidden(&initial, "sendInitialEvents is forbidden for list"));
         }
         if !self.version_match.is_empty() {
             if self.resource_version.is_empty() {
@@ -125,6 +119,9 @@ impl ListOptions {
                     "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
                 ));
             }
+        }
+        if self.send_initial_events.is_some() {
+            errors.push(Error::forbidden(&initial, "sendInitialEvents is forbidden for list"));
         }
         errors
     }
@@ -294,6 +291,28 @@ mod tests {
         check(
             list("5", "x"),
             "resourceVersionMatch: Unsupported value: \"x\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        );
+    }
+
+    #[test]
+    fn watches_match_only_with_initial_events() {
+        let watch = |initial: Option<bool>, m: &str, token: &str| ListOptions {
+            watch: true,
+            send_initial_events: initial,
+            version_match: m.into(),
+            continue_token: token.into(),
+            ..ListOptions::default()
+        };
+        check(watch(Some(true), "NotOlderThan", ""), "");
+        check(
+            watch(Some(false), "Exact", ""),
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan; \
+             resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"",
+        );
+        check(
+            watch(None, "NotOlderThan", "t"),
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is \
+             provided; resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
         );
     }
 }

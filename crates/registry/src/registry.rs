@@ -367,7 +367,9 @@ fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Prog
         let key = (info.group.clone(), info.version.clone(), info.resource.clone());
         tables.by_name.insert((info.group.clone(), info.resource.clone()), Arc::clone(&storage));
         let api_version = info.api_version();
-        tables.served.insert(key, Arc::new(Served { info, api_version, type_id, storage: Arc::clone(&storage) }));
+        let rules = kinds::all::find(&info.group, &info.resource).filter(|kind| kind.group() != storage.kind.group());
+        let served = Served { info, api_version, type_id, rules, storage: Arc::clone(&storage) };
+        tables.served.insert(key, Arc::new(served));
     }
 }
 

@@ -4,13 +4,14 @@
 //! so a crash can leak nothing. A cluster IP is claimed by creating its IPAddress object in the transaction that
 //! writes the Service, so that two servers over one store can double nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use api_schema::{SmolStr, Value, format_smolstr};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
 use api_semantics::status::Status;
+use kinds::service::needs_cluster_ip;
 use parking_lot::Mutex;
 use store::Txn;
 
@@ -177,10 +178,6 @@ fn protocol(port: &Value) -> SmolStr {
     }
 }
 
-fn needs_cluster_ip(service: &Value) -> bool {
-    matches!(service.str_at(&["spec", "type"]), "" | "ClusterIP" | "NodePort" | "LoadBalancer")
-}
-
 fn needs_node_ports(service: &Value) -> bool {
     match service.str_at(&["spec", "type"]) {
         "NodePort" => true,
@@ -233,17 +230,17 @@ impl Services {
         refuse_invalid(storage, &name, fill_families(service, old, &this.cidrs))?;
         let before = old.map(Change::held_by).unwrap_or_default();
         let mut change = Change::default();
-        let result = {
+        {
             let mut taken = this.taken.lock();
-            let mut errors =
-                this.allocate_addresses(registry, &taken, service, &before, &mut change, cx.options.dry_run);
-            errors.extend(this.allocate_ports(registry, &taken, service, &before, &mut change));
-            if errors.is_empty() && !cx.options.dry_run {
+            let dry_run = cx.options.dry_run;
+            let errors = this.allocate_addresses(registry, &taken, service, &before, &mut change, dry_run);
+            refuse_invalid(storage, &name, errors)?;
+            Ports { services: this, registry, taken: &taken, before: &before, change: &mut change, dry_run }
+                .allocate(service, old)?;
+            if !dry_run {
                 change.take(&mut taken);
             }
-            errors
-        };
-        refuse_invalid(storage, &name, result)?;
+        }
         if cx.options.dry_run {
             return Ok(Claim::default());
         }
@@ -363,96 +360,162 @@ impl Services {
         let tries = upper.min(taken.addresses.len() as u64 + change.addresses.len() as u64 + 1);
         (0..tries).find_map(|step| free(band + (start + step) % upper)).or_else(|| (0..band).find_map(free))
     }
+}
 
-    fn allocate_ports(
-        &self,
-        registry: &Registry,
-        taken: &Taken,
-        service: &mut Value,
-        before: &Change,
-        change: &mut Change,
-    ) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let is_type_with_ports = matches!(service.str_at(&["spec", "type"]), "NodePort" | "LoadBalancer");
-        let allocates = needs_node_ports(service);
-        let empty = service.list_at(&["spec", "ports"]).is_empty();
-        let spec_ports = Path::new("spec.ports");
-        let mut ports = match service.at_mut(&["spec", "ports"]) {
-            Some(Value::List(ports)) if !empty => std::mem::take(ports),
-            _ => Vec::new(),
-        };
-        // Ports that this Service itself names once, for TCP and UDP, may be the same number.
-        let mut given: Vec<(u16, SmolStr, i64)> = Vec::new();
-        for (at, port) in ports.iter_mut().enumerate() {
-            let wish = port.int_at(&["nodePort"]).unwrap_or(0);
-            let protocol = protocol(port);
-            let item = spec_ports.index(at);
-            let path = item.child("nodePort");
-            if wish != 0 && is_type_with_ports {
-                let Ok(number) = u16::try_from(wish) else { continue };
-                let claim = (number, protocol.clone());
-                if !before.ports.contains(&claim) {
-                    match self.check_port(number, &protocol, taken, change) {
-                        Ok(()) => change.ports.push(claim),
-                        Err(why) => errors.push(Error::invalid(&path, wish, why)),
-                    }
-                }
-                given.push((number, protocol, port.int_at(&["port"]).unwrap_or(0)));
-            } else if wish == 0 && allocates {
-                let number = port.int_at(&["port"]).unwrap_or(0);
-                // The same port over another protocol gets the same node port.
-                let twin = given.iter().find(|(_, p, n)| *n == number && *p != protocol).map(|(p, ..)| *p);
-                let twin = twin.filter(|t| self.check_port(*t, &protocol, taken, change).is_ok());
-                match twin.or_else(|| self.free_port(registry, taken, change)) {
-                    Some(node_port) => {
-                        change.ports.push((node_port, protocol.clone()));
-                        given.push((node_port, protocol, number));
-                        port.set(&["nodePort"], i64::from(node_port));
-                    }
-                    None => errors.push(Error::internal(&path, "failed to allocate a nodePort: range is full")),
+/// The allocation of one Service's ports. Upstream stops at the first port that it cannot have.
+struct Ports<'a> {
+    services: &'a Services,
+    registry: &'a Registry,
+    taken: &'a Taken,
+    before: &'a Change,
+    change: &'a mut Change,
+    dry_run: bool,
+}
+
+impl Ports<'_> {
+    fn allocate(&mut self, service: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        if matches!(service.str_at(&["spec", "type"]), "NodePort" | "LoadBalancer") {
+            let allocates = needs_node_ports(service);
+            let name = SmolStr::new(service.str_at(&["metadata", "name"]));
+            if let Some(Value::List(ports)) = service.at_mut(&["spec", "ports"]) {
+                match old {
+                    None => self.first_node_ports(&name, ports, allocates)?,
+                    Some(_) => self.changed_node_ports(&name, ports, allocates)?,
                 }
             }
         }
-        if !empty {
-            service.set(&["spec", "ports"], ports);
+        // Who had a port for health checks keeps it; validation refuses another one.
+        if !needs_health_port(service) || old.is_some_and(needs_health_port) {
+            return Ok(());
         }
-        if needs_health_port(service) {
-            let path = Path::new("spec.healthCheckNodePort");
-            let wish = service.int_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
-            let claim = (u16::try_from(wish).unwrap_or(0), SmolStr::from("TCP"));
-            if wish == 0 {
-                match self.free_port(registry, taken, change) {
-                    Some(port) => {
-                        change.ports.push((port, "TCP".into()));
-                        service.set(&["spec", "healthCheckNodePort"], i64::from(port));
-                    }
-                    None => {
-                        errors.push(Error::internal(&path, "failed to allocate a HealthCheckNodePort: range is full"))
-                    }
-                }
-            } else if !before.ports.contains(&claim) {
-                match self.check_port(claim.0, "TCP", taken, change) {
-                    Ok(()) => change.ports.push(claim),
-                    Err(why) => errors.push(Error::invalid(&path, wish, why)),
-                }
-            }
+        let wish = service.int_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
+        if wish != 0 {
+            return self.claim(wish, "TCP").map_err(|why| {
+                Status::internal(format!("failed to allocate requested HealthCheck NodePort {wish}: {why}"))
+            });
         }
-        errors
+        let port = self.next("TCP", "failed to allocate a HealthCheck NodePort 0")?;
+        service.set(&["spec", "healthCheckNodePort"], port);
+        Ok(())
     }
 
-    fn check_port(&self, port: u16, protocol: &str, taken: &Taken, change: &Change) -> Result<(), String> {
-        if !self.ports.contains(&port) {
+    /// The node ports of a new Service: the same port over another protocol gets the same node port.
+    fn first_node_ports(&mut self, name: &str, ports: &mut [Value], allocates: bool) -> Result<(), Status> {
+        let mut node_ports: HashMap<i64, i64> = HashMap::new();
+        for at in 0..ports.len() {
+            let wish = node_port(&ports[at]);
+            if wish == 0 && !allocates {
+                continue;
+            }
+            let (number, protocol) = (ports[at].int_at(&["port"]).unwrap_or(0), protocol(&ports[at]));
+            let given = match node_ports.get(&number) {
+                Some(&known) => {
+                    if wish != 0 && wish != known {
+                        self.claim(wish, &protocol).map_err(|why| refused(name, at, wish, &why))?;
+                        continue;
+                    }
+                    self.share(known, &protocol);
+                    known
+                }
+                None => {
+                    let same = |port: &&Value| port.int_at(&["port"]).unwrap_or(0) == number;
+                    let wished = ports.iter().filter(same).map(node_port).find(|port| *port != 0);
+                    let given = match wished {
+                        Some(wish) => {
+                            self.claim(wish, &protocol).map_err(|why| refused(name, at, wish, &why))?;
+                            wish
+                        }
+                        None => self.next(&protocol, "failed to allocate a nodePort")?,
+                    };
+                    node_ports.insert(number, given);
+                    given
+                }
+            };
+            ports[at].set(&["nodePort"], given);
+        }
+        Ok(())
+    }
+
+    /// The node ports of a changed Service.
+    fn changed_node_ports(&mut self, name: &str, ports: &mut [Value], allocates: bool) -> Result<(), Status> {
+        let mut claimed: Vec<i64> = Vec::new();
+        let mut seen: Vec<(SmolStr, i64)> = Vec::new();
+        for (at, port) in ports.iter_mut().enumerate() {
+            let mut number = node_port(port);
+            if number == 0 && !allocates {
+                continue;
+            }
+            let protocol = protocol(port);
+            if number == 0 {
+                number = self.next(&protocol, "failed to allocate a nodePort")?;
+                port.set(&["nodePort"], number);
+            } else if self.before.ports.iter().any(|(had, _)| i64::from(*had) == number) || claimed.contains(&number) {
+                self.share(number, &protocol);
+            } else {
+                self.claim(number, &protocol).map_err(|why| refused(name, at, number, &why))?;
+                claimed.push(number);
+            }
+            let this = (protocol, number);
+            if seen.contains(&this) {
+                return Err(Status::plain(format!("duplicate nodePort: {{{} {}}}", this.0, this.1)));
+            }
+            seen.push(this);
+        }
+        Ok(())
+    }
+
+    /// Takes a certain port, which nobody may have.
+    fn claim(&mut self, wish: i64, protocol: &str) -> Result<(), String> {
+        let range = &self.services.ports;
+        let Some(port) = u16::try_from(wish).ok().filter(|port| range.contains(port)) else {
+            // Upstream's dry run asks only who has the port; the range of numbers is for validation then.
+            if self.dry_run {
+                return Ok(());
+            }
             return Err(format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
-                self.ports.start(),
-                self.ports.end()
+                range.start(),
+                range.end()
             ));
+        };
+        if self.taken.ports.contains_key(&port) || self.change.ports.iter().any(|(taken, _)| *taken == port) {
+            return Err("provided port is already allocated".into());
         }
-        let used = taken.ports.get(&port).is_some_and(|protocols| protocols.iter().any(|p| p == protocol))
-            || change.ports.iter().any(|(p, own)| *p == port && own == protocol);
-        if used { Err("provided port is already allocated".into()) } else { Ok(()) }
+        self.change.ports.push((port, protocol.into()));
+        Ok(())
     }
 
+    /// Notes that a port that this Service has is used over another protocol, too.
+    fn share(&mut self, port: i64, protocol: &str) {
+        let Ok(port) = u16::try_from(port) else { return };
+        let claim = (port, SmolStr::new(protocol));
+        if !self.before.ports.contains(&claim) && !self.change.ports.contains(&claim) {
+            self.change.ports.push(claim);
+        }
+    }
+
+    fn next(&mut self, protocol: &str, what: &str) -> Result<i64, Status> {
+        match self.services.free_port(self.registry, self.taken, self.change) {
+            Some(port) => {
+                self.change.ports.push((port, protocol.into()));
+                Ok(port.into())
+            }
+            None => Err(Status::internal(format!("{what}: range is full"))),
+        }
+    }
+}
+
+fn node_port(port: &Value) -> i64 {
+    port.int_at(&["nodePort"]).unwrap_or(0)
+}
+
+fn refused(name: &str, at: usize, port: i64, why: &str) -> Status {
+    let path = Path::new("spec.ports");
+    let error = Error::invalid(&path.index(at).child("nodePort"), port, why);
+    Status::invalid("", "Service", name, &[error])
+}
+
+impl Services {
     fn free_port(&self, registry: &Registry, taken: &Taken, change: &Change) -> Option<u16> {
         let (first, last) = (*self.ports.start(), *self.ports.end());
         let count = u64::from(last.saturating_sub(first)) + 1;
@@ -500,7 +563,7 @@ fn fill_families(service: &mut Value, old: Option<&Value>, cidrs: &[Cidr]) -> Er
     }
     let is_headless = service.str_at(&["spec", "clusterIP"]) == "None";
     let is_free = is_headless && service.at(&["spec", "selector"]).is_none_or(Value::is_zero);
-    if policy_of(service).is_empty() {
+    if service.at(&["spec", "ipFamilyPolicy"]).is_none_or(Value::is_null) {
         let known = old.map(policy_of).filter(|policy| !policy.is_empty());
         let policy = known.unwrap_or_else(|| if is_free { "RequireDualStack" } else { "SingleStack" }.into());
         service.set(&["spec", "ipFamilyPolicy"], policy);

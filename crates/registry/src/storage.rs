@@ -128,7 +128,7 @@ impl Storage {
 }
 
 /// One version of a resource as it is served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Served {
     /// Names, verbs, subresources.
     pub info: Arc<api_types::Resource>,
@@ -136,8 +136,16 @@ pub struct Served {
     pub api_version: SmolStr,
     /// The type of this version.
     pub type_id: StructId,
+    /// What its group asks of objects in its own version, if the storage is another group's (Events).
+    pub rules: Option<&'static dyn Kind>,
     /// Where it is stored.
     pub storage: Arc<Storage>,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").field("info", &self.info).field("storage", &self.storage).finish_non_exhaustive()
+    }
 }
 
 impl Served {

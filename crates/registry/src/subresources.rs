@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use admission::Operation;
-use api_schema::{Map, SmolStr, Value};
+use api_schema::{SmolStr, Value};
 use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::selector::Selector;
 use api_semantics::status::{Cause, GroupResource, Status};
+use kinds::autoscaling::scale;
 
 use crate::codec;
 use crate::delete::Deleted;
@@ -67,46 +68,6 @@ pub(crate) fn validate(storage: &Storage, subresource: &str, new: &Value, old: &
     }
 }
 
-/// Where a kind keeps what `scale` shows.
-struct ScalePaths {
-    replicas: &'static [&'static str],
-    status: &'static [&'static str],
-    selector: &'static [&'static str],
-}
-
-const SCALE: ScalePaths =
-    ScalePaths { replicas: &["spec", "replicas"], status: &["status", "replicas"], selector: &["spec", "selector"] };
-
-/// The Scale (autoscaling/v1) of an object.
-pub(crate) fn scale_of(object: &Value) -> Value {
-    let mut scale = Value::from([("apiVersion", "autoscaling/v1"), ("kind", "Scale")]);
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object.at(&["metadata", field]).cloned() {
-            scale.set(&["metadata", field], value);
-        }
-    }
-    let replicas = object.int_at(SCALE.replicas).unwrap_or(0);
-    scale.set(&["spec"], Map::new());
-    if replicas != 0 {
-        scale.set(&["spec", "replicas"], replicas);
-    }
-    scale.set(&["status", "replicas"], object.int_at(SCALE.status).unwrap_or(0));
-    let selector = match object.at(SCALE.selector) {
-        // A ReplicationController's selector is a plain map of labels.
-        Some(Value::Map(map)) if map.get("matchLabels").is_none() && map.get("matchExpressions").is_none() => {
-            Ok(Selector::from_labels(map))
-        }
-        selector => Selector::from_value(selector),
-    };
-    if let Ok(selector) = selector {
-        let text = selector.to_string();
-        if !text.is_empty() {
-            scale.set(&["status", "selector"], text);
-        }
-    }
-    scale
-}
-
 impl Registry {
     /// Reads the Scale of an object.
     ///
@@ -114,7 +75,7 @@ impl Registry {
     /// As [`Registry::get`].
     pub async fn get_scale(&self, served: &Served, namespace: &str, name: &str) -> Result<Value, Status> {
         let found = self.get(served, namespace, name, "").await?;
-        Ok(scale_of(&codec::decode_stored(&served.storage, &found.bytes, found.revision)?))
+        Ok(scale::of(&codec::decode_stored(&served.storage, &found.bytes, found.revision)?))
     }
 
     /// Changes the number of replicas by a Scale; `make` turns the present Scale into the wanted one.
@@ -132,25 +93,20 @@ impl Registry {
         let resource = served.storage.group_resource.clone();
         let written = self
             .modify(served, cx, namespace, name, Part::Scale, |existing, _| {
-                let scale = make(&scale_of(&existing.value))?;
-                crate::write::check_name(&scale, namespace, name)?;
-                let version = scale.str_at(&["metadata", "resourceVersion"]);
+                let wanted = make(&scale::of(&existing.value))?;
+                crate::write::check_name(&wanted, namespace, name)?;
+                let version = wanted.str_at(&["metadata", "resourceVersion"]);
                 if !version.is_empty() && version != existing.revision.to_string() {
                     return Err(Status::modified(&resource, name));
                 }
-                let uid = scale.str_at(&["metadata", "uid"]);
+                let uid = wanted.str_at(&["metadata", "uid"]);
                 let own_uid = existing.value.str_at(&["metadata", "uid"]);
                 if !uid.is_empty() && uid != own_uid {
                     return Err(crate::write::uid_conflict(&served.storage, namespace, name, uid, own_uid));
                 }
-                let replicas = scale.int_at(&["spec", "replicas"]).unwrap_or(0);
-                if replicas < 0 {
-                    let error =
-                        Error::invalid(&Path::new("spec.replicas"), replicas, "must be greater than or equal to 0");
-                    return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
-                }
+                crate::write::refuse(("autoscaling", "Scale"), name, scale::validate(&wanted))?;
                 let mut object = existing.value.clone();
-                object.set(SCALE.replicas, replicas);
+                scale::apply(&wanted, &mut object);
                 if version.is_empty() {
                     // Whoever states no version overwrites whatever is there, but not what a racer writes meanwhile.
                     codec::set_version(&mut object, existing.revision);
@@ -158,7 +114,7 @@ impl Registry {
                 Ok(object)
             })
             .await?;
-        Ok(scale_of(&written.value))
+        Ok(scale::of(&written.value))
     }
 
     /// Binds a Pod to a node (`pods/binding`, `bindings`).

@@ -8,7 +8,7 @@ use api_semantics::field::{Error, ErrorList, Path};
 use api_semantics::status::Status;
 use authn::UserInfo;
 use bytes::Bytes;
-use kinds::meta;
+use kinds::{Kind, meta};
 use store::{Revision, Txn, TxnResponse};
 
 use crate::codec;
@@ -161,8 +161,12 @@ impl Registry {
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
         let states_version =
             object.str_at(&["metadata", "resourceVersion"]).parse::<u64>().is_ok_and(|version| version != 0);
+        if !cx.patches {
+            unite_owners(&mut object, false, &mut cx.warnings);
+        }
         ownership::on_create(served, cx, &mut object, now)?;
         self.admit(storage, cx, Operation::Create, "", namespace, &name, Some(&mut object), None).await?;
+        unite_owners(&mut object, true, &mut cx.warnings);
         kind.default(&mut object);
         // Metadata that only the system sets.
         let meta = object.entry(&["metadata"]).make_map();
@@ -183,10 +187,7 @@ impl Registry {
         kind.default(&mut object);
         let mut claim = self.hooks.before_create(self, storage, cx, &mut object).await?;
         let name = SmolStr::new(object.str_at(&["metadata", "name"]));
-        let mut errors = meta::validate(&object, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
-        errors.extend(self.validate(storage, &object));
-        errors.extend(kind.validate(&object));
-        refuse_invalid(storage, &name, errors)?;
+        refuse_invalid(storage, &name, creation_errors(served, &object)?)?;
         cx.warnings.extend(kind.warnings(&object, None));
         self.admit_validating(storage, cx, Operation::Create, "", namespace, &name, Some(&object), None).await?;
         let bytes = codec::encode_stored(storage, &object)?;
@@ -319,8 +320,12 @@ impl Registry {
         check_version(storage, cx, namespace, name, existing, &mut new)?;
         keep_system_meta(&mut new, old);
         self.keep_other_parts(storage, part, &mut new, old);
+        if !cx.patches {
+            unite_owners(&mut new, false, &mut cx.warnings);
+        }
         ownership::on_update(served, cx, old, &mut new, part.name(), now)?;
         self.admit(storage, cx, Operation::Update, part.name(), namespace, name, Some(&mut new), Some(old)).await?;
+        unite_owners(&mut new, true, &mut cx.warnings);
         kind.default(&mut new);
         match part {
             Part::Main | Part::Scale => kind.prepare_update(&mut new, old),
@@ -337,15 +342,17 @@ impl Registry {
             Part::Main => self.hooks.before_update(self, storage, cx, &mut new, old).await?,
             _ => Claim::default(),
         };
-        let mut errors = metadata_errors(storage, &new, old);
-        match part {
-            Part::Main | Part::Scale => {
-                errors.extend(self.validate(storage, &new));
-                errors.extend(kind.validate_update(&new, old));
+        let errors = match part {
+            Part::Main | Part::Scale => update_errors(served, &new, old)?,
+            Part::Status | Part::Other(_) => {
+                let mut errors = metadata_errors(storage, kind, &new, old, false);
+                errors.extend(match part {
+                    Part::Other(name) => self.hooks.validate_subresource(storage, name, &new, old),
+                    _ => kind.validate_status_update(&new, old),
+                });
+                errors
             }
-            Part::Status => errors.extend(kind.validate_status_update(&new, old)),
-            Part::Other(name) => errors.extend(self.hooks.validate_subresource(storage, name, &new, old)),
-        }
+        };
         refuse_invalid(storage, name, errors)?;
         cx.warnings.extend(kind.warnings(&new, Some(old)));
         self.admit_validating(storage, cx, Operation::Update, part.name(), namespace, name, Some(&new), Some(old))
@@ -396,16 +403,6 @@ impl Registry {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn validate(&self, storage: &Storage, object: &Value) -> ErrorList {
-        if storage.kind.full_validation() {
-            return ErrorList::new();
-        }
-        {
-            let _ = object;
-            ErrorList::new()
         }
     }
 
@@ -592,16 +589,90 @@ pub(crate) fn uid_conflict(storage: &Storage, namespace: &str, name: &str, wante
     Status::conflict(&storage.group_resource, name, why)
 }
 
-/// What is wrong with the metadata of an updated object. The generic flow asks, and each kind asks again (upstream's
-/// ValidateObjectMetaUpdate); what holds for all metadata is part of both questions, and of the answer as often.
-fn metadata_errors(storage: &Storage, new: &Value, old: &Value) -> ErrorList {
+/// What is wrong with a new object.
+fn creation_errors(served: &Served, object: &Value) -> Result<ErrorList, Status> {
+    let storage = &*served.storage;
+    if let Some(rules) = served.rules {
+        let shown = codec::to_served(served, object.clone())?;
+        let mut errors = whole_metadata_errors(storage, rules, &shown);
+        errors.extend(rules.validate(&shown));
+        return Ok(errors);
+    }
     let kind = &*storage.kind;
-    let always = meta::validate(new, storage.namespaced, &|name, prefix| kind.check_name(name, prefix));
+    let mut errors = whole_metadata_errors(storage, kind, object);
+    errors.extend(table_errors(storage, object));
+    errors.extend(kind.validate(object));
+    Ok(errors)
+}
+
+/// What is wrong with an update of the main resource.
+fn update_errors(served: &Served, new: &Value, old: &Value) -> Result<ErrorList, Status> {
+    let storage = &*served.storage;
+    if let Some(rules) = served.rules {
+        let (new, old) = (codec::to_served(served, new.clone())?, codec::to_served(served, old.clone())?);
+        let mut errors = metadata_errors(storage, rules, &new, &old, rules.checks_metadata_on_update());
+        errors.extend(rules.validate_update(&new, &old));
+        return Ok(errors);
+    }
+    let kind = &*storage.kind;
+    let mut errors = metadata_errors(storage, kind, new, old, kind.checks_metadata_on_update());
+    errors.extend(table_errors(storage, new));
+    errors.extend(kind.validate_update(new, old));
+    Ok(errors)
+}
+
+/// What the tables say against an object whose kind does not check everything itself.
+fn table_errors(storage: &Storage, object: &Value) -> ErrorList {
+    if storage.kind.full_validation() {
+        return ErrorList::new();
+    }
+    kinds::schema_rules::validate(&storage.schema, storage.type_id, object)
+}
+
+/// What is wrong with the metadata of an object by the rules of its kind.
+fn whole_metadata_errors(storage: &Storage, kind: &dyn Kind, object: &Value) -> ErrorList {
+    meta::validate(object, storage.namespaced, &|name, prefix| kind.check_name(name, prefix))
+}
+
+/// What is wrong with the metadata of an updated object. The generic flow asks, the kind asks for what updates may not
+/// do (upstream's ValidateObjectMetaUpdate), and `whole` says that it also checks it as that of a new object. What
+/// holds for all metadata is part of each question, and of the answer as often.
+fn metadata_errors(storage: &Storage, kind: &dyn Kind, new: &Value, old: &Value, whole: bool) -> ErrorList {
+    let mut errors = meta::validate_any(new, storage.namespaced);
     let mut update = meta::validate_update(new, old);
     let asked_again = ["metadata.labels", "metadata.annotations", "metadata.ownerReferences", "metadata.managedFields"];
     update
-        .extend(always.iter().filter(|error| asked_again.iter().any(|field| error.field.starts_with(field))).cloned());
-    [&always, &update, &update, &always].into_iter().flatten().cloned().collect()
+        .extend(errors.iter().filter(|error| asked_again.iter().any(|field| error.field.starts_with(field))).cloned());
+    errors.extend(update.iter().cloned());
+    errors.extend(update);
+    errors.extend(meta::validate_finalizer_names(new));
+    if whole {
+        errors.extend(whole_metadata_errors(storage, kind, new));
+    }
+    errors
+}
+
+/// Takes away owners that are named twice, with a warning.
+fn unite_owners(object: &mut Value, after_admission: bool, warnings: &mut Vec<String>) {
+    const OWNERS: &[&str] = &["metadata", "ownerReferences"];
+    let Some(Value::List(owners)) = object.at_mut(OWNERS) else { return };
+    let (mut united, mut twice): (Vec<Value>, Vec<String>) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        if united.contains(&owner) {
+            twice.push(owner.str_at(&["uid"]).to_owned());
+        } else {
+            united.push(owner);
+        }
+    }
+    *owners = united;
+    if !twice.is_empty() {
+        let when = if after_admission { " after mutating admission happens" } else { "" };
+        warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
+             and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        ));
+    }
 }
 
 /// Metadata that updates leave as it is.
@@ -654,9 +725,10 @@ fn ends_deletion(storage: &Storage, new: &Value, old: &Value) -> bool {
 
 /// 422 if there are errors.
 pub(crate) fn refuse_invalid(storage: &Storage, name: &str, errors: ErrorList) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(invalid(storage, name, &errors)) }
+    refuse((&storage.group_resource.group, &storage.kind_name), name, errors)
 }
 
-pub(crate) fn invalid(storage: &Storage, name: &str, errors: &[Error]) -> Status {
-    Status::invalid(&storage.group_resource.group, &storage.kind_name, name, errors)
+/// [`refuse_invalid`] for an object of a group and kind.
+pub(crate) fn refuse((group, kind): (&str, &str), name: &str, errors: ErrorList) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(group, kind, name, &errors)) }
 }

@@ -63,6 +63,10 @@ impl Kind for CustomResourceDefinition {
         "customresourcedefinitions"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let kind = SmolStr::new(object.str_at(&["spec", "names", "kind"]));
         if !kind.is_empty() {

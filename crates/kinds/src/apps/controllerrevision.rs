@@ -19,6 +19,10 @@ impl Kind for ControllerRevision {
         "controllerrevisions"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

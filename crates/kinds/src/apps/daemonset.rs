@@ -34,6 +34,10 @@ impl Kind for DaemonSet {
         "daemonsets"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = object.entry(&["spec"]);
         let strategy = spec.entry(&["updateStrategy"]);

@@ -21,6 +21,10 @@ impl Kind for Deployment {
         "deployments"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = object.entry(&["spec"]);
         spec.fill("replicas", 1);
@@ -146,7 +150,8 @@ pub(super) fn selector_and_template(errors: &mut ErrorList, spec: &Value, old: O
     template::required_selector(errors, spec.get("selector"), &selector_path, "deployment");
     match Selector::from_value(spec.get("selector")) {
         Err(_) => {
-            let selector = spec.get("selector").cloned().unwrap_or_default();
+            let selector = spec.get("selector").unwrap_or(&Value::Null);
+            let selector = crate::meta::in_order(selector, api_types::meta("LabelSelector"));
             errors.push(Error::invalid(&selector_path, selector, "invalid label selector"));
         }
         Ok(selector) => template::long_running(

@@ -22,6 +22,10 @@ impl Kind for ReplicaSet {
         "replicasets"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         object.entry(&["spec"]).fill("replicas", 1);
         template::default(object, TEMPLATE);
@@ -68,19 +72,6 @@ impl Kind for ReplicaSet {
             images,
             selector::shown(object.at(&["spec", "selector"])).into(),
         ])
-    }
-
-    fn selectable_fields(&self) -> &[&'static str] {
-        &["status.replicas"]
-    }
-
-    fn selectable_field(&self, object: &Value, label: &str) -> api_schema::SmolStr {
-        match label {
-            "status.replicas" => {
-                api_schema::format_smolstr!("{}", object.int_at(&["status", "replicas"]).unwrap_or(0))
-            }
-            _ => api_schema::SmolStr::default(),
-        }
     }
 }
 

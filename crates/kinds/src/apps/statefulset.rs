@@ -24,6 +24,10 @@ impl Kind for StatefulSet {
         "statefulsets"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns1123_label(name, prefix)
     }
@@ -45,12 +49,15 @@ impl Kind for StatefulSet {
         spec.fill("replicas", 1);
         spec.fill("revisionHistoryLimit", 10);
         spec.each("volumeClaimTemplates", |claim| {
-            claim.set(&["apiVersion"], "v1");
-            claim.set(&["kind"], "PersistentVolumeClaim");
             claim.with("spec", default_spec);
             claim.entry(&["status"]).fill_zero("phase", "Pending");
         });
         template::default(object, TEMPLATE);
+        name_claims(object);
+    }
+
+    fn on_read(&self) -> Option<fn(&mut Value)> {
+        Some(name_claims)
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -263,6 +270,15 @@ fn update_strategy(errors: &mut ErrorList, strategy: &Value, path: &Path<'_>) {
             let shown = internal(Some(strategy), "io.k8s.api.apps.v1.StatefulSetUpdateStrategy");
             errors.push(Error::invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'"));
         }
+    }
+}
+
+/// Claim templates say what they are.
+fn name_claims(object: &mut Value) {
+    let Some(Value::List(claims)) = object.at_mut(&["spec", "volumeClaimTemplates"]) else { return };
+    for claim in claims {
+        claim.set(&["apiVersion"], "v1");
+        claim.set(&["kind"], "PersistentVolumeClaim");
     }
 }
 

@@ -25,6 +25,10 @@ impl Kind for HorizontalPodAutoscaler {
         "horizontalpodautoscalers"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         default_field(object, &["spec", "minReplicas"], 1);
         if is_v1(object) {

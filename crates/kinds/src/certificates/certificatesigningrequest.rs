@@ -198,7 +198,8 @@ fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     let spec = Path::new("spec");
     let request = object.str_at(&["spec", "request"]);
     if let Err(why) = check_request(request) {
-        errors.push(Error::invalid(&spec.child("request"), request, why));
+        let shown = object.at(&["spec", "request"]).cloned().unwrap_or_default();
+        errors.push(Error::invalid(&spec.child("request"), shown, why));
     }
     check_usages(&mut errors, &spec.child("usages"), object, old);
     let signer = object.str_at(&["spec", "signerName"]);

@@ -21,6 +21,10 @@ impl Kind for Lease {
         "leases"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         for field in COORDINATED {
             object.remove(&["spec", field]);

@@ -19,12 +19,20 @@ impl Kind for Event {
         "events"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn has_generation(&self) -> bool {
         false
     }
 
     fn create_on_update(&self) -> bool {
         true
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        api_semantics::names::path_segment_name(name, prefix)
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -1,5 +1,6 @@
 //! Node: a machine that runs Pods.
 
+use api_codec::json;
 use api_schema::{SmolStr, Value, format_smolstr};
 use api_semantics::field::{Error, ErrorList, Path, quoted};
 use api_semantics::{ip, names};
@@ -10,6 +11,7 @@ use crate::checks::{internal, invalid_text, map, name, texts};
 
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
+const AVOID_PODS_ANNOTATION: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
 
 /// The kind Node.
 pub(crate) struct Node;
@@ -60,6 +62,7 @@ impl Kind for Node {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
+        check_avoid_pods(&mut errors, object);
         check_taints(&mut errors, object);
         check_resources(&mut errors, object);
         check_declared_features(&mut errors, object);
@@ -267,8 +270,39 @@ fn check_pod_cidrs(errors: &mut ErrorList, object: &Value) {
     }
 }
 
+/// The annotation by which a node once asked not to get the Pods of some controllers.
+fn check_avoid_pods(errors: &mut ErrorList, object: &Value) {
+    let text = object.str_at(&["metadata", "annotations", AVOID_PODS_ANNOTATION]);
+    if text.is_empty() {
+        return;
+    }
+    let path = Path::new("metadata.annotations");
+    let ty = api_codec::builtin().find("io.k8s.api.core.v1.AvoidPods");
+    let avoided = match json::decode(ty, text.as_bytes(), json::Options::default()) {
+        Ok(avoided) => avoided.value,
+        Err(why) => {
+            // Upstream shows the key.
+            errors.push(Error::invalid(&path.child("AvoidPods"), AVOID_PODS_ANNOTATION, why.to_string()));
+            return;
+        }
+    };
+    let path = path.child(AVOID_PODS_ANNOTATION);
+    for (at, entry) in avoided.list_at(&["preferAvoidPods"]).iter().enumerate() {
+        let path = path.index(at);
+        match entry.at(&["podSignature", "podController"]) {
+            None => errors.push(Error::required(&path.child("PodSignature"), "")),
+            Some(controller) if controller.bool_at(&["controller"]) != Some(true) => {
+                let why = "must point to a controller";
+                errors.push(Error::invalid(&path.child("PodSignature.PodController.Controller"), false, why));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 fn check_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
+    check_avoid_pods(&mut errors, new);
     check_resources(&mut errors, new);
     let (addresses, path) = (new.list_at(&["status", "addresses"]), Path::new("status.addresses"));
     for (at, address) in addresses.iter().enumerate() {

@@ -20,6 +20,10 @@ impl Kind for PodTemplate {
         "podtemplates"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         template::default(object, TEMPLATE);
     }

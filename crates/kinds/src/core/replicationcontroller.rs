@@ -21,6 +21,10 @@ impl Kind for ReplicationController {
         "replicationcontrollers"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn orphans_by_default(&self) -> bool {
         true
     }

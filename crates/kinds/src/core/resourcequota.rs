@@ -20,6 +20,10 @@ impl Kind for ResourceQuota {
         "resourcequotas"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

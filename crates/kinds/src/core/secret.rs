@@ -100,7 +100,8 @@ impl Kind for Secret {
 /// Some types promise certain keys.
 fn check_type(errors: &mut ErrorList, object: &Value, data: &Map, path: &Path<'_>) {
     let mut need = |key: &str| {
-        let value = data.get(key).and_then(Value::as_str);
+        // A key with null is there, and has no bytes.
+        let value = data.get(key).map(|value| value.as_str().unwrap_or_default());
         if value.is_none() {
             errors.push(Error::required(&path.key(key), ""));
         }

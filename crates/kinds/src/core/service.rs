@@ -32,6 +32,10 @@ impl Kind for Service {
         "services"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

@@ -7,7 +7,7 @@ use api_semantics::names;
 use api_semantics::time::since;
 
 use crate::Kind;
-use crate::checks::{immutable, invalid_text, name, same};
+use crate::checks::{internal, invalid_text, name, same};
 
 const REPORTING_INSTANCE_MAX: usize = 128;
 const ACTION_MAX: usize = 128;
@@ -35,6 +35,10 @@ impl Kind for Event {
 
     fn resource(&self) -> &str {
         "events"
+    }
+
+    fn checks_metadata_on_update(&self) -> bool {
+        false
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -84,7 +88,15 @@ impl Kind for Event {
             ("reportingComponent", "reportingController"),
             ("reportingInstance", "reportingInstance"),
         ] {
-            immutable(&mut errors, &Path::new(path), new.get(field), old.get(field));
+            if !same(new.get(field), old.get(field)) {
+                let shown = match field {
+                    "related" if new.get(field).is_none() => Value::Null,
+                    "involvedObject" | "related" => internal(new.get(field), "io.k8s.api.core.v1.ObjectReference"),
+                    "source" => internal(new.get(field), "io.k8s.api.core.v1.EventSource"),
+                    _ => new.get(field).cloned().unwrap_or_default(),
+                };
+                errors.push(Error::invalid(&Path::new(path), shown, names::IMMUTABLE));
+            }
         }
         errors
     }

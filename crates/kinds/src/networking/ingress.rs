@@ -23,6 +23,10 @@ impl Kind for Ingress {
         "ingresses"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = check(object, Leniency::default());
         if let (Some(annotation), Some(class)) = (class_annotation(object), object.at(&["spec", "ingressClassName"]))

@@ -19,6 +19,10 @@ impl Kind for NetworkPolicy {
         "networkpolicies"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         for direction in ["ingress", "egress"] {
             for rule in items_mut(object, &["spec", direction]) {

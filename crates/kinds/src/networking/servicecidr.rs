@@ -18,6 +18,10 @@ impl Kind for ServiceCidr {
         "servicecidrs"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let path = Path::new("spec.cidrs");

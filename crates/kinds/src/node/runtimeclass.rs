@@ -23,6 +23,10 @@ impl Kind for RuntimeClass {
         "runtimeclasses"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let handler = object.str_at(&["handler"]);

@@ -19,6 +19,10 @@ impl Kind for PodDisruptionBudget {
         "poddisruptionbudgets"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         check(object, Leniency::default())
     }

@@ -53,7 +53,8 @@ fn check(object: &Value, lenient: Leniency) -> ErrorList {
             let path = path.index(index);
             errors.extend(selector::validate(Some(selector), &path, lenient));
             if Selector::from_value(Some(selector)).is_err() {
-                errors.push(Error::invalid(&path, selector.clone(), "invalid label selector."));
+                // Upstream shows the selector that it could not make.
+                errors.push(Error::invalid(&path, Value::Null, "invalid label selector."));
             }
         }
     }

@@ -21,6 +21,10 @@ impl Kind for ResourceClaimTemplate {
         "resourceclaimtemplates"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

@@ -43,6 +43,10 @@ impl Kind for ResourceSlice {
         "resourceslices"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

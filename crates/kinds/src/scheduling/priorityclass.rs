@@ -23,6 +23,10 @@ impl Kind for PriorityClass {
         "priorityclasses"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         crate::checks::default_field(object, &["preemptionPolicy"], "PreemptLowerPriority");
     }

@@ -26,6 +26,10 @@ impl Kind for CsiDriver {
         "csidrivers"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

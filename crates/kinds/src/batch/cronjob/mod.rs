@@ -32,6 +32,10 @@ impl Kind for CronJob {
         "cronjobs"
     }
 
+    fn checks_metadata_on_update(&self) -> bool {
+        false
+    }
+
     /// The template is filled as far as its pods go; what a Job has beside them is filled when it is made.
     fn default(&self, object: &mut Value) {
         let spec = object.entry(&["spec"]);

@@ -505,7 +505,8 @@ pub(crate) fn status_update(new: &Value, old: &Value) -> ErrorList {
         }
         seen.push(name);
         if let Some(claim) = claim.text_if("resourceClaimName") {
-            invalid_text(&mut errors, &claim_path.child("name"), claim, names::dns1123_subdomain(claim, false));
+            let messages = names::dns1123_subdomain(claim, false);
+            invalid_text(&mut errors, &claim_path.child("resourceClaimName"), claim, messages);
         }
     }
     extended_claim(&mut errors, status, spec_of(new), &path.child("extendedResourceClaimStatus"));
@@ -628,6 +629,12 @@ fn addresses(errors: &mut ErrorList, status: &Value, old: &Value) {
         for (at, ip) in list.iter().enumerate() {
             errors.extend(api_semantics::ip::validate_legacy(&list_path.index(at), ip.text("ip"), &known));
             seen.push(ip.text("ip"));
+        }
+        let is_address = |ip: &&str| api_semantics::ip::is_v4(ip) || api_semantics::ip::is_v6(ip);
+        if list.len() > 1 && !seen.iter().all(is_address) {
+            // The address that could not be read is shown as Go shows none.
+            let why = "failed to check for dual stack with error:ip <nil> is invalid";
+            errors.push(Error::internal(&list_path, why));
         }
         let has_v4 = seen.iter().any(|ip| api_semantics::ip::is_v4(ip));
         let has_v6 = seen.iter().any(|ip| api_semantics::ip::is_v6(ip));
@@ -880,6 +887,7 @@ mod tests {
                 status.hostIPs = [{"ip":"1.2.3.4"},{"ip":"y"}]
                   status.hostIPs[0].ip: Invalid value: "1.2.3.4": must be equal to `hostIP`
                   status.hostIPs[1]: Invalid value: "y": must be a valid IP address,
+                  status.hostIPs: Internal error: failed to check for dual stack with error:ip <nil> is invalid
                   status.hostIPs: Invalid value: [{"IP":"1.2.3.4"},{"IP":"y"}]: may specify no more than one IP for each IP family
                 status.nominatedNodeName = "A_"
                   status.nominatedNodeName: Invalid value: "A_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character
