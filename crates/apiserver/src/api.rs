@@ -8,7 +8,7 @@ use authn::UserInfo;
 use bytes::Bytes;
 use http::HeaderMap;
 use registry::body::{self, Expected, Layout};
-use registry::table::IncludeObject;
+use registry::table::{self, IncludeObject};
 use registry::{
     Context, DeleteOptions, Deleted, FieldValidation, ListOptions, PatchType, Registry, Served, WriteOptions, Written,
     codec, dry_run_errors, field_manager_errors,
@@ -43,8 +43,6 @@ pub struct Answer {
     pub content_type: SmolStr,
     /// The body.
     pub content: Content,
-    /// Sentences for `Warning` headers.
-    pub warnings: Vec<String>,
 }
 
 /// The body of an answer.
@@ -58,12 +56,7 @@ pub enum Content {
 impl Answer {
     /// A whole answer in a form.
     pub fn whole(code: u16, form: Form, body: Bytes) -> Self {
-        Self {
-            code,
-            content_type: form.encoding.media_type().into(),
-            content: Content::Whole(body),
-            warnings: Vec::new(),
-        }
+        Self { code, content_type: form.encoding.media_type().into(), content: Content::Whole(body) }
     }
 }
 
@@ -88,6 +81,18 @@ impl ApiRequest {
             self.header(http::header::USER_AGENT).unwrap_or_default(),
             offer,
         )
+    }
+
+    /// What the rows of a table carry.
+    fn include_object(&self, form: Form) -> Result<IncludeObject, Status> {
+        let Transform::Table { .. } = form.transform else { return Ok(IncludeObject::default()) };
+        let text = self.query.text("includeObject");
+        IncludeObject::parse(text).ok_or_else(|| {
+            let path = api_semantics::field::Path::new("includeObject");
+            let why = "must be 'Metadata', 'Object', 'None', or empty";
+            let error = api_semantics::field::Error::invalid(&path, text, why);
+            Status::bad_request(format!("Unable to convert to Table as requested: {error}"))
+        })
     }
 
     fn write_options(&self, patch: bool) -> Result<WriteOptions, Status> {
@@ -195,27 +200,16 @@ impl Api {
     fn show(&self, request: &ApiRequest, served: &Arc<Served>, list: bool) -> Result<Show, Status> {
         let protobuf = served.storage.stored_as == registry::StoredAs::Protobuf;
         let form = request.form(Offer { transforms: true, list, protobuf })?;
-        let include = match form.transform {
-            Transform::Table { .. } => {
-                let text = request.query.text("includeObject");
-                IncludeObject::parse(text).ok_or_else(|| {
-                    Status::bad_request(format!(
-                        "unrecognized includeObject value: {}",
-                        api_semantics::field::quoted(text)
-                    ))
-                })?
-            }
-            _ => IncludeObject::default(),
-        };
+        let include = request.include_object(form)?;
         let now = self.registry.world().clock.now().seconds;
         Ok(Show { served: Arc::clone(served), form, include, now })
     }
 
-    /// Answers a request for a stored resource.
+    /// Answers a request for a stored resource. Warnings are left in `cx`, whatever the answer is.
     ///
     /// # Errors
     /// The Status to answer with.
-    pub async fn answer(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    pub async fn answer(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let namespaced = served.storage.namespaced;
         if namespaced && info.namespace.is_empty() && !matches!(&*info.verb, "list" | "watch") {
@@ -238,24 +232,29 @@ impl Api {
         if !info.named && matches!(&*info.verb, "update" | "patch") {
             return Err(not_allowed());
         }
-        self.answer_verb(request, served).await
+        self.answer_verb(request, served, cx).await
     }
 
-    async fn answer_verb(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn answer_verb(
+        &self,
+        request: &ApiRequest,
+        served: &Arc<Served>,
+        cx: &mut Context,
+    ) -> Result<Answer, Status> {
         let info = &request.info;
         match (&*info.verb, &*info.subresource) {
             ("get", "scale") => self.get_scale(request, served).await,
-            ("update" | "patch", "scale") => self.change_scale(request, served).await,
+            ("update" | "patch", "scale") => self.change_scale(request, served, cx).await,
             ("get", _) => self.get(request, served).await,
             ("list", _) => self.list(request, served).await,
             ("watch", _) => self.watch(request, served).await,
-            ("create", "") => self.create(request, served).await,
-            ("create", "binding") => self.bind(request, served).await,
-            ("create", "eviction") => self.evict(request, served).await,
-            ("update", _) => self.update(request, served).await,
-            ("patch", _) => self.patch(request, served).await,
-            ("delete", _) => self.delete(request, served).await,
-            ("deletecollection", _) => self.delete_collection(request, served).await,
+            ("create", "") => self.create(request, served, cx).await,
+            ("create", "binding") => self.bind(request, served, cx).await,
+            ("create", "eviction") => self.evict(request, served, cx).await,
+            ("update", _) => self.update(request, served, cx).await,
+            ("patch", _) => self.patch(request, served, cx).await,
+            ("delete", _) => self.delete(request, served, cx).await,
+            ("deletecollection", _) => self.delete_collection(request, served, cx).await,
             _ => Err(not_allowed()),
         }
     }
@@ -301,11 +300,7 @@ impl Api {
             progress: Arc::clone(self.registry.progress()),
         };
         let content = Content::Watch(Box::new(WatchBody::new(plan, started)));
-        Ok(Answer { code: 200, content_type, content, warnings: Vec::new() })
-    }
-
-    fn context(&self, request: &ApiRequest, patch: bool) -> Result<Context, Status> {
-        Ok(Context::new(Arc::clone(&request.user), request.write_options(patch)?))
+        Ok(Answer { code: 200, content_type, content })
     }
 
     fn decode(&self, request: &ApiRequest, served: &Served, cx: &mut Context) -> Result<Value, Status> {
@@ -316,32 +311,34 @@ impl Api {
         Ok(object)
     }
 
-    fn written(show: &Show, code: u16, written: &Written, cx: Context) -> Result<Answer, Status> {
-        let body = show.object(Source::Tree(&written.value))?;
-        let mut answer = Answer::whole(code, show.form, body);
-        answer.warnings = cx.warnings;
-        Ok(answer)
+    /// What was stored is shown as it was stored; the store forgets the difference between an empty list and none.
+    fn written(show: &Show, code: u16, written: &Written, cx: &Context) -> Result<Answer, Status> {
+        let source = match cx.options.dry_run {
+            true => Source::Tree(&written.value),
+            false => Source::Stored(&written.bytes, written.revision),
+        };
+        Ok(Answer::whole(code, show.form, show.object(source)?))
     }
 
-    async fn create(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn create(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         if info.named {
             return Err(not_allowed());
         }
         let show = self.show(request, served, false)?;
-        let mut cx = self.context(request, false)?;
-        let object = self.decode(request, served, &mut cx)?;
-        let written = self.registry.create(served, &mut cx, &info.namespace, object).await?;
+        cx.options = request.write_options(false)?;
+        let object = self.decode(request, served, cx)?;
+        let written = self.registry.create(served, cx, &info.namespace, object).await?;
         Self::written(&show, 201, &written, cx)
     }
 
-    async fn update(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn update(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let show = self.show(request, served, false)?;
-        let mut cx = self.context(request, false)?;
-        let object = self.decode(request, served, &mut cx)?;
+        cx.options = request.write_options(false)?;
+        let object = self.decode(request, served, cx)?;
         let namespace = object_namespace(info);
-        let written = self.registry.update(served, &mut cx, namespace, &info.name, &info.subresource, object).await?;
+        let written = self.registry.update(served, cx, namespace, &info.name, &info.subresource, object).await?;
         Self::written(&show, if written.created { 201 } else { 200 }, &written, cx)
     }
 
@@ -367,8 +364,9 @@ impl Api {
         Err(Status::unsupported_media_type(&accepted))
     }
 
-    fn patch_context(&self, request: &ApiRequest, ty: PatchType) -> Result<Context, Status> {
-        let mut cx = self.context(request, true)?;
+    /// Reads the options of a patch.
+    fn patch_options(request: &ApiRequest, ty: PatchType, cx: &mut Context) -> Result<(), Status> {
+        cx.options = request.write_options(true)?;
         let path = |name| api_semantics::field::Path::new(name);
         if ty == PatchType::Apply {
             if cx.options.field_manager.is_empty() {
@@ -385,58 +383,91 @@ impl Api {
                 cx.options.field_manager = request.user_agent_manager();
             }
         }
-        Ok(cx)
+        Ok(())
     }
 
-    async fn patch(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn patch(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let ty = Self::patch_type(request, served)?;
         let show = self.show(request, served, false)?;
-        let mut cx = self.patch_context(request, ty)?;
+        Self::patch_options(request, ty, cx)?;
         let namespace = object_namespace(info);
         let written =
-            self.registry.patch(served, &mut cx, namespace, &info.name, &info.subresource, ty, &request.body).await?;
+            self.registry.patch(served, cx, namespace, &info.name, &info.subresource, ty, &request.body).await?;
         Self::written(&show, if written.created { 201 } else { 200 }, &written, cx)
     }
 
     async fn get_scale(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
-        let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+        let form = self.scale_form(request)?;
         let scale = self.registry.get_scale(served, &request.info.namespace, &request.info.name).await?;
-        Ok(Answer::whole(200, form, typed(&scale, form)))
+        self.scale(request, form, scale)
     }
 
-    async fn change_scale(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn change_scale(
+        &self,
+        request: &ApiRequest,
+        served: &Arc<Served>,
+        cx: &mut Context,
+    ) -> Result<Answer, Status> {
         let info = &request.info;
-        let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+        let form = self.scale_form(request)?;
         let registry = &self.registry;
-        let (scale, cx) = if info.verb == "patch" {
+        let scale = if info.verb == "patch" {
             let ty = Self::patch_type(request, served)?;
-            let mut cx = self.patch_context(request, ty)?;
+            Self::patch_options(request, ty, cx)?;
             let mut inner = Context::new(Arc::clone(&cx.user), cx.options.clone());
             let scale = registry
-                .update_scale(served, &mut cx, &info.namespace, &info.name, |scale| {
+                .update_scale(served, cx, &info.namespace, &info.name, |scale| {
                     registry.patch_value("autoscaling/v1", "Scale", ty, &request.body, scale, &mut inner)
                 })
-                .await?;
+                .await;
             cx.warnings.extend(inner.warnings);
-            (scale, cx)
+            scale?
         } else {
-            let mut cx = self.context(request, false)?;
-            let wanted = request.decode_as("autoscaling/v1", "Scale", &mut cx)?;
-            let scale =
-                registry.update_scale(served, &mut cx, &info.namespace, &info.name, |_| Ok(wanted.clone())).await?;
-            (scale, cx)
+            cx.options = request.write_options(false)?;
+            let wanted = request.decode_as("autoscaling/v1", "Scale", cx)?;
+            registry.update_scale(served, cx, &info.namespace, &info.name, |_| Ok(wanted.clone())).await?
         };
-        let mut answer = Answer::whole(200, form, typed(&scale, form));
-        answer.warnings = cx.warnings;
-        Ok(answer)
+        self.scale(request, form, scale)
     }
 
-    async fn bind(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    fn scale_form(&self, request: &ApiRequest) -> Result<Form, Status> {
+        request.form(Offer { transforms: true, list: false, protobuf: true })
+    }
+
+    /// Shows a Scale, which is no stored object of its own.
+    fn scale(&self, request: &ApiRequest, form: Form, scale: Value) -> Result<Answer, Status> {
+        let now = self.registry.world().clock.now().seconds;
+        let include = request.include_object(form)?;
+        let value = match form.transform {
+            Transform::None => scale,
+            Transform::PartialObjectMetadata { beta } => table::partial(&scale, beta),
+            Transform::PartialObjectMetadataList { .. } => {
+                let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
+                return Err(Status::generic(406, "NotAcceptable", format!("{why} (*autoscaling.Scale)")));
+            }
+            Transform::Table { beta } => {
+                let mut metadata = Map::new();
+                metadata.insert("resourceVersion", scale.str_at(&["metadata", "resourceVersion"]));
+                let mut row = Map::new();
+                row.insert("cells", kinds::autoscaling::scale::cells(&scale, now));
+                let shown = match include {
+                    IncludeObject::None => Value::Null,
+                    IncludeObject::Metadata => table::partial(&scale, beta),
+                    IncludeObject::Object => scale,
+                };
+                row.insert("object", shown);
+                table::table(Some(table::columns_of("Scale")), vec![row.into()], metadata, beta)
+            }
+        };
+        Ok(Answer::whole(200, form, typed(&value, form)))
+    }
+
+    async fn bind(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
-        let mut cx = self.context(request, false)?;
-        let mut binding = request.decode_as("v1", "Binding", &mut cx)?;
+        cx.options = request.write_options(false)?;
+        let mut binding = request.decode_as("v1", "Binding", cx)?;
         if info.named {
             let stated = binding.str_at(&["metadata", "name"]);
             if !stated.is_empty() && stated != info.name {
@@ -444,25 +475,24 @@ impl Api {
             }
             binding.set(&["metadata", "name"], info.name.clone());
         }
-        self.registry.bind(served, &mut cx, &info.namespace, &binding).await?;
+        self.registry.bind(served, cx, &info.namespace, &binding).await?;
         Ok(Answer::whole(201, form, typed(&success(201), form)))
     }
 
-    async fn evict(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn evict(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
-        let mut cx = self.context(request, false)?;
-        let eviction = request.decode_eviction(&mut cx)?;
+        cx.options = request.write_options(false)?;
+        let eviction = request.decode_eviction(cx)?;
         let stated = eviction.str_at(&["metadata", "name"]);
         if stated != info.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
-        self.registry.evict(served, &mut cx, &info.namespace, &info.name, &eviction).await?;
+        self.registry.evict(served, cx, &info.namespace, &info.name, &eviction).await?;
         Ok(Answer::whole(201, form, typed(&success(201), form)))
     }
 
-    fn delete_options(&self, request: &ApiRequest) -> Result<(DeleteOptions, Context), Status> {
-        let mut cx = Context::new(Arc::clone(&request.user), WriteOptions::default());
+    fn delete_options(&self, request: &ApiRequest, cx: &mut Context) -> Result<DeleteOptions, Status> {
         let options = if request.body.is_empty() {
             let mut value = Value::Map(Map::new());
             if let Some(seconds) = request.query.number("gracePeriodSeconds")? {
@@ -492,15 +522,15 @@ impl Api {
         };
         let options = DeleteOptions::from_value(&options)?;
         cx.options.dry_run = options.dry_run;
-        Ok((options, cx))
+        Ok(options)
     }
 
-    async fn delete(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn delete(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let show = self.show(request, served, false)?;
-        let (options, mut cx) = self.delete_options(request)?;
+        let options = self.delete_options(request, cx)?;
         let namespace = object_namespace(info);
-        let deleted = self.registry.delete(served, &mut cx, namespace, &info.name, &options).await?;
+        let deleted = self.registry.delete(served, cx, namespace, &info.name, &options).await?;
         let storage = &served.storage;
         let (code, body) = match &deleted {
             Deleted::Gone(value) if !storage.kind.returns_deleted_object() => {
@@ -520,22 +550,23 @@ impl Api {
                 (code, show.object(Source::Tree(deleted.value()))?)
             }
         };
-        let mut answer = Answer::whole(code, show.form, body);
-        answer.warnings = cx.warnings;
-        Ok(answer)
+        Ok(Answer::whole(code, show.form, body))
     }
 
-    async fn delete_collection(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
+    async fn delete_collection(
+        &self,
+        request: &ApiRequest,
+        served: &Arc<Served>,
+        cx: &mut Context,
+    ) -> Result<Answer, Status> {
         let show = self.show(request, served, true)?;
         let list = ListOptions { watch: false, ..request.list_options()? };
-        let (options, mut cx) = self.delete_options(request)?;
+        let options = self.delete_options(request, cx)?;
         let (deleted, revision) =
-            self.registry.delete_collection(served, &mut cx, &request.info.namespace, &list, &options).await?;
+            self.registry.delete_collection(served, cx, &request.info.namespace, &list, &options).await?;
         let metadata = ListMeta::new(revision, String::new(), None);
         let body = show.list(deleted.iter().map(Source::Tree), &metadata)?;
-        let mut answer = Answer::whole(200, show.form, body);
-        answer.warnings = cx.warnings;
-        Ok(answer)
+        Ok(Answer::whole(200, show.form, body))
     }
 }
 

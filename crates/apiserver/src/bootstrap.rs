@@ -105,6 +105,12 @@ pub async fn run(registry: &Registry, wanted: &Wanted) -> Result<(), Status> {
     let mut service_cidr = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
     service_cidr.set(&["spec", "cidrs"], cidrs);
     all.push(service_cidr);
+    let served = |group: &str, version: &str| {
+        api_types::resources()
+            .iter()
+            .any(|r| r.group == group && r.version == version && registry.served(group, version, &r.resource).is_some())
+    };
+    all.extend(crate::api_services::objects(served));
     // Namespaces come before what is in them; otherwise all at once, so that they share a few commits.
     let (namespaces, rest): (Vec<Value>, Vec<Value>) =
         all.into_iter().partition(|o| o.str_at(&["kind"]) == "Namespace");

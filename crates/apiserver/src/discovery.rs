@@ -17,30 +17,6 @@ use crate::handler::page_not_found;
 use crate::negotiate::{ACCEPTED, Clause, Encoding, Form, Offer, clauses, negotiate, route_accepts};
 use crate::query::Query;
 
-/// The order of groups in answers; groups that are not listed follow by name (custom resources).
-const GROUP_ORDER: &[&str] = &[
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-];
-
 /// Answers discovery paths.
 pub struct Discovery {
     /// The resources that are served: stored ones and virtual ones.
@@ -124,7 +100,7 @@ impl Discovery {
                 list.sort_by(|a, b| a.resource.cmp(&b.resource));
             }
         }
-        let rank = |name: &SmolStr| GROUP_ORDER.iter().position(|g| g == name).unwrap_or(GROUP_ORDER.len());
+        let rank = |name: &SmolStr| crate::api_services::rank(name);
         groups.sort_by(|a, b| {
             (!a.name.is_empty(), rank(&a.name), &a.name).cmp(&(!b.name.is_empty(), rank(&b.name), &b.name))
         });

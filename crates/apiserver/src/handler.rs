@@ -10,7 +10,7 @@ use api_schema::{SmolStr, format_smolstr};
 use api_semantics::field::quoted;
 use api_semantics::status::{GroupResource, Status};
 use arc_swap::ArcSwap;
-use authn::impersonation::{Check, Impersonation};
+use authn::impersonation::{Check, Impersonation, LastWays};
 use authn::{Authenticator, UserInfo};
 use authz::{Attributes, Authorizer, Decision};
 use bytes::{Bytes, BytesMut};
@@ -18,6 +18,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+
+use registry::{Context, WriteOptions};
 
 use crate::api::{Answer, Api, ApiRequest, Content, not_allowed};
 use crate::body::{Body, Chunks, RequestBody};
@@ -62,6 +64,8 @@ pub struct Chain {
     pub in_flight: InFlight,
     /// Requests that are no watch may take this long.
     pub request_timeout: Duration,
+    /// How users last came to act as others.
+    pub impersonations: LastWays,
 }
 
 /// How many requests may run at once (`--max-requests-inflight` and its mutating twin).
@@ -158,7 +162,7 @@ impl Chain {
         let mut warnings = Vec::new();
         let outcome = self.run(peer, &mut head, body, upgrade.then_some(parts.extensions), &mut warnings).await;
         let response = match outcome {
-            Ok(Outcome::Answer(answer)) => self.render(answer, &head, &mut warnings),
+            Ok(Outcome::Answer(answer)) => self.render(answer, &head),
             Ok(Outcome::Response(response)) => response,
             Err(status) => self.render_status(&status, &head),
         };
@@ -217,7 +221,7 @@ impl Chain {
         if matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log")
             && matches!(&*head.info.resource, "pods" | "nodes" | "services")
         {
-            return self.pass_through(head, &user, body, upgrade).await;
+            return self.pass_through(peer, head, &user, body, upgrade).await;
         }
         if head.method == Method::HEAD {
             return Err(not_allowed());
@@ -239,9 +243,9 @@ impl Chain {
             user,
         };
         let result = if long_running {
-            self.dispatch(&request).await
+            self.dispatch(&request, warnings).await
         } else {
-            match tokio::time::timeout(self.request_timeout, self.dispatch(&request)).await {
+            match tokio::time::timeout(self.request_timeout, self.dispatch(&request, warnings)).await {
                 Ok(result) => result,
                 Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
             }
@@ -251,7 +255,7 @@ impl Chain {
         result.map(Outcome::Answer)
     }
 
-    async fn dispatch(&self, request: &ApiRequest) -> Result<Answer, Status> {
+    async fn dispatch(&self, request: &ApiRequest, warnings: &mut Vec<String>) -> Result<Answer, Status> {
         let info = &request.info;
         let served = self.api.registry.served(&info.group, &info.version, &info.resource);
         if api_types::resource(&info.group, &info.version, &info.resource).is_some() {
@@ -261,13 +265,15 @@ impl Chain {
             let message = "the export parameter, deprecated since v1.14, is no longer supported";
             return Err(Status::bad_request(message));
         }
-        if let Some(answer) = self.virtuals.answer(self, request).await {
-            return answer;
-        }
-        match served {
-            Some(served) => self.api.answer(request, &served).await,
-            None => Err(Status::path_not_found()),
-        }
+        let mut cx = Context::new(Arc::clone(&request.user), WriteOptions::default());
+        let result = match (self.virtuals.answer(self, request, &mut cx).await, served) {
+            (Some(result), _) => result,
+            (None, Some(served)) => self.api.answer(request, &served, &mut cx).await,
+            (None, None) => Err(Status::path_not_found()),
+        };
+        // Clients are warned of a request that is refused, too.
+        warnings.append(&mut cx.warnings);
+        result
     }
 
     /// Who asks, and on whose behalf.
@@ -278,7 +284,7 @@ impl Chain {
         };
         let wanted = Impersonation::from_headers(&mut head.headers).map_err(|e| Status::bad_request(e.to_string()))?;
         let Some(wanted) = wanted else { return Ok(user) };
-        let result = wanted.resolve(&user, &head.info.verb, |user, check| {
+        let result = wanted.resolve(&user, &head.info.verb, &self.impersonations, |user, check| {
             let decision = match check {
                 Check::Request { verb } => {
                     let mut attributes = attributes(user, &head.info, head.query.text("fieldSelector"));
@@ -363,6 +369,7 @@ impl Chain {
 
     async fn pass_through(
         &self,
+        peer: &Peer,
         head: &mut Head,
         user: &Arc<UserInfo>,
         body: RequestBody,
@@ -376,12 +383,22 @@ impl Chain {
         if !verbs.contains(&info.verb) {
             return Err(not_allowed());
         }
+        if matches!(&*info.subresource, "exec" | "attach" | "portforward") && info.verb != "create" {
+            // A WebSocket starts as a GET, but what it does is no reading.
+            let attributes = Attributes { verb: "create", ..attributes(user, info, head.query.text("fieldSelector")) };
+            let decision = self.authorizer.authorize(&attributes);
+            if !decision.is_allowed() {
+                let resource = GroupResource::new(&*info.group, &*info.resource);
+                return Err(Status::forbidden(&resource, &info.name, decision.reason()));
+            }
+        }
         let passage = proxy::Passage {
             info,
             query: &head.query,
             query_text: &head.query_text,
             method: &head.method,
             headers: &head.headers,
+            client: peer.address.map(|address| address.ip()),
             user,
             upgrade,
         };
@@ -393,8 +410,7 @@ impl Chain {
         self.authorizer.authorize(attributes)
     }
 
-    fn render(&self, answer: Answer, head: &Head, warnings: &mut Vec<String>) -> Response<Body> {
-        warnings.extend(answer.warnings);
+    fn render(&self, answer: Answer, head: &Head) -> Response<Body> {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Ok(value) = HeaderValue::from_str(&answer.content_type) {

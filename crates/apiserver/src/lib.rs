@@ -4,6 +4,7 @@
 //! registry, a virtual resource, discovery, or on to a node.
 
 pub mod api;
+mod api_services;
 pub mod authorization;
 pub mod body;
 pub mod bootstrap;

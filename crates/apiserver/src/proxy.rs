@@ -5,6 +5,7 @@ mod target;
 mod tests;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct Passage<'a> {
     pub method: &'a Method,
     /// Its headers, without credentials.
     pub headers: &'a HeaderMap,
+    /// The address that it comes from.
+    pub client: Option<IpAddr>,
     /// Who asks.
     pub user: &'a Arc<UserInfo>,
     /// The request's extensions if it can be upgraded.
@@ -245,7 +248,7 @@ impl Proxy {
             return Err(Status::bad_request("Upgrade request required"));
         };
         let mut request = request(passage.method, path, Empty::<Bytes>::new())?;
-        let mut headers = onward(passage.headers, target)?;
+        let mut headers = onward(&passage, target)?;
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         if let Some(protocol) = passage.headers.get(header::UPGRADE) {
@@ -304,7 +307,7 @@ impl Proxy {
         }
         let body = if body.is_end_stream() { Either::Left(Empty::<Bytes>::new()) } else { Either::Right(body) };
         let mut request = request(passage.method, &format!("{escaped}{query}"), body)?;
-        let mut headers = onward(passage.headers, target)?;
+        let mut headers = onward(&passage, target)?;
         let asked_host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let forwarded = format!("{}{escaped}", target::escape_path(&target::clean(prefix)));
         headers.insert(HeaderName::from_static("x-forwarded-uri"), header_value(&forwarded)?);
@@ -357,7 +360,9 @@ fn host(target: &Target) -> Result<HeaderValue, Status> {
 }
 
 /// The headers that go on: without those of the connection, and without anything that proves who asks.
-fn onward(headers: &HeaderMap, target: &Target) -> Result<HeaderMap, Status> {
+fn onward(passage: &Passage<'_>, target: &Target) -> Result<HeaderMap, Status> {
+    const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let headers = passage.headers;
     let mut onward = headers.clone();
     remove_hop_by_hop(&mut onward);
     for name in [header::AUTHORIZATION, header::EXPECT] {
@@ -387,6 +392,11 @@ fn onward(headers: &HeaderMap, target: &Target) -> Result<HeaderMap, Status> {
     }
     if !onward.contains_key(header::HOST) {
         onward.insert(header::HOST, host(target)?);
+    }
+    if let Some(client) = passage.client {
+        let before = headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let chain: Vec<String> = before.map(str::to_owned).chain([client.to_string()]).collect();
+        onward.insert(FORWARDED_FOR, header_value(&chain.join(", "))?);
     }
     Ok(onward)
 }

@@ -209,6 +209,7 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         proxy: Arc::clone(&credentials.proxy),
         in_flight: InFlight::new(options.max_requests_in_flight, options.max_mutating_requests_in_flight),
         request_timeout: options.request_timeout,
+        impersonations: authn::impersonation::LastWays::default(),
         api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds },
     };
     let (stop, mut stopped) = tokio::sync::watch::channel(false);

@@ -35,24 +35,31 @@ pub trait RuleLister: Send + Sync {
 }
 
 impl Virtuals {
-    /// Answers a request for a virtual resource; `None` for stored ones.
-    pub async fn answer(&self, chain: &Chain, request: &ApiRequest) -> Option<Result<Answer, Status>> {
+    /// Answers a request for a virtual resource; `None` for stored ones. Warnings are left in `cx`.
+    pub async fn answer(
+        &self,
+        chain: &Chain,
+        request: &ApiRequest,
+        cx: &mut Context,
+    ) -> Option<Result<Answer, Status>> {
         let info = &request.info;
         let key = (&*info.group, &*info.version, &*info.resource, &*info.subresource);
         let creates = info.verb == "create";
         Some(match key {
             ("", "v1", "componentstatuses", "") => self.component_statuses(request),
-            ("", "v1", "bindings", "") if creates => self.binding(chain, request).await,
-            ("", "v1", "serviceaccounts", "token") if creates => self.token(chain, request).await,
-            ("authentication.k8s.io", "v1", "tokenreviews", "") if creates => token_review(chain, request),
-            ("authentication.k8s.io", "v1", "selfsubjectreviews", "") if creates => self_subject_review(chain, request),
+            ("", "v1", "bindings", "") if creates => self.binding(chain, request, cx).await,
+            ("", "v1", "serviceaccounts", "token") if creates => self.token(chain, request, cx).await,
+            ("authentication.k8s.io", "v1", "tokenreviews", "") if creates => token_review(chain, request, cx),
+            ("authentication.k8s.io", "v1", "selfsubjectreviews", "") if creates => {
+                self_subject_review(chain, request, cx)
+            }
             (
                 "authorization.k8s.io",
                 "v1",
                 "subjectaccessreviews" | "selfsubjectaccessreviews" | "localsubjectaccessreviews",
                 "",
-            ) if creates => access_review(chain, request),
-            ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "") if creates => self.rules_review(request),
+            ) if creates => access_review(chain, request, cx),
+            ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "") if creates => self.rules_review(request, cx),
             ("", "v1", "bindings", "")
             | ("authentication.k8s.io", "v1", "tokenreviews" | "selfsubjectreviews", "")
             | (
@@ -104,20 +111,18 @@ impl Virtuals {
         }
     }
 
-    async fn binding(&self, chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
-        let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-        let binding = request.decode_as("v1", "Binding", &mut cx)?;
+    async fn binding(&self, chain: &Chain, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
+        let binding = request.decode_as("v1", "Binding", cx)?;
         let registry = &chain.api.registry;
         let Some(pods) = registry.served("", "v1", "pods") else { return Err(Status::path_not_found()) };
-        registry.bind(&pods, &mut cx, &request.info.namespace, &binding).await?;
+        registry.bind(&pods, cx, &request.info.namespace, &binding).await?;
         typed_answer(request, 201, &crate::api::success(201))
     }
 
-    async fn token(&self, chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
+    async fn token(&self, chain: &Chain, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let registry = &chain.api.registry;
-        let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-        let mut review = request.decode_as("authentication.k8s.io/v1", "TokenRequest", &mut cx)?;
+        let mut review = request.decode_as("authentication.k8s.io/v1", "TokenRequest", cx)?;
         let stated = review.str_at(&["metadata", "name"]);
         if !stated.is_empty() && stated != info.name {
             let error =
@@ -133,9 +138,7 @@ impl Virtuals {
             let error = Error::invalid(&Path::new("spec.expirationSeconds"), requested, why);
             return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
         }
-        registry
-            .admit_subresource(&mut cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review)
-            .await?;
+        registry.admit_subresource(cx, "serviceaccounts", "token", &info.namespace, &info.name, &mut review).await?;
         let audiences: Vec<String> = match review.list_at(&["spec", "audiences"]) {
             [] => chain.authenticator.load().api_audiences().to_vec(),
             stated => stated.iter().filter_map(|a| a.as_str().map(str::to_owned)).collect(),
@@ -166,9 +169,7 @@ impl Virtuals {
         review.set(&["status", "token"], issued.token);
         let expires = world::Timestamp::from_seconds(now.seconds + lifetime.expiration_seconds);
         review.set(&["status", "expirationTimestamp"], registry::codec::time(expires));
-        let mut answer = typed_answer(request, 201, &review)?;
-        answer.warnings = cx.warnings;
-        Ok(answer)
+        typed_answer(request, 201, &review)
     }
 
     /// The object that a token is bound to, if the request names one.
@@ -231,9 +232,8 @@ impl Virtuals {
         })
     }
 
-    fn rules_review(&self, request: &ApiRequest) -> Result<Answer, Status> {
-        let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-        let mut review = request.decode_as("authorization.k8s.io/v1", "SelfSubjectRulesReview", &mut cx)?;
+    fn rules_review(&self, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
+        let mut review = request.decode_as("authorization.k8s.io/v1", "SelfSubjectRulesReview", cx)?;
         let namespace = SmolStr::new(review.str_at(&["spec", "namespace"]));
         if namespace.is_empty() {
             return Err(Status::bad_request("no namespace on request"));
@@ -270,9 +270,8 @@ fn user_value(user: &UserInfo) -> Value {
     value
 }
 
-fn token_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
-    let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-    let mut review = request.decode_as("authentication.k8s.io/v1", "TokenReview", &mut cx)?;
+fn token_review(chain: &Chain, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
+    let mut review = request.decode_as("authentication.k8s.io/v1", "TokenReview", cx)?;
     let token = review.str_at(&["spec", "token"]).to_owned();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
@@ -304,22 +303,20 @@ fn token_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
     typed_answer(request, 201, &review)
 }
 
-fn self_subject_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
-    let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-    let mut review = request.decode_as("authentication.k8s.io/v1", "SelfSubjectReview", &mut cx)?;
+fn self_subject_review(chain: &Chain, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
+    let mut review = request.decode_as("authentication.k8s.io/v1", "SelfSubjectReview", cx)?;
     review.set(&["metadata", "creationTimestamp"], registry::codec::time(chain.api.registry.world().clock.now()));
     review.set(&["status", "userInfo"], user_value(&request.user));
     typed_answer(request, 201, &review)
 }
 
-fn access_review(chain: &Chain, request: &ApiRequest) -> Result<Answer, Status> {
+fn access_review(chain: &Chain, request: &ApiRequest, cx: &mut Context) -> Result<Answer, Status> {
     let kind = match &*request.info.resource {
         "subjectaccessreviews" => "SubjectAccessReview",
         "localsubjectaccessreviews" => "LocalSubjectAccessReview",
         _ => "SelfSubjectAccessReview",
     };
-    let mut cx = Context::new(Arc::clone(&request.user), registry::WriteOptions::default());
-    let mut review = request.decode_as("authorization.k8s.io/v1", kind, &mut cx)?;
+    let mut review = request.decode_as("authorization.k8s.io/v1", kind, cx)?;
     let errors = kinds::all::find("authorization.k8s.io", &request.info.resource)
         .map(|k| k.validate(&review))
         .unwrap_or_default();

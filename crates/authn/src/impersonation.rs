@@ -10,7 +10,9 @@ use crate::user::{
     self, ANONYMOUS, AUTHENTICATED, MASTERS, NODE_NAME_KEY, NODES, UNAUTHENTICATED, UserInfo, is_dns_subdomain,
 };
 use http::HeaderMap;
+use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 const USER_HEADER: &str = "impersonate-user";
@@ -151,9 +153,32 @@ pub enum Step {
     },
 }
 
+/// By which way each user last came to act as somebody else. Users keep to one, so it is tried first the next time
+/// (upstream's modeIndexCache), and decides where several are open.
+#[derive(Debug, Default)]
+pub struct LastWays(Mutex<HashMap<SmolStr, Mode>>);
+
+/// So many users are remembered; with more of them, all are forgotten.
+const LAST_WAYS_MAX: usize = 10_000;
+
+impl LastWays {
+    fn of(&self, requestor: &UserInfo) -> Option<Mode> {
+        self.0.lock().get(&requestor.name).copied()
+    }
+
+    fn set(&self, requestor: &UserInfo, mode: Mode) {
+        let mut ways = self.0.lock();
+        if ways.len() >= LAST_WAYS_MAX {
+            ways.clear();
+        }
+        ways.insert(requestor.name.clone(), mode);
+    }
+}
+
 /// One way to be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
+    mode: Mode,
     /// The verb that allows it, for the audit log; empty for the old way.
     pub constraint: SmolStr,
     /// Who is to be authorized, if not the requestor as they are.
@@ -209,18 +234,28 @@ impl Impersonation {
         ways
     }
 
-    /// Walks the ways. `authorize` says whether a user may do something, or why not.
+    /// Walks the ways, first the one that led there the last time. `authorize` says whether a user may do something,
+    /// or why not.
     pub fn resolve(
         &self,
         requestor: &UserInfo,
         request_verb: &str,
+        last: &LastWays,
         mut authorize: impl FnMut(&UserInfo, &Check) -> Result<(), String>,
     ) -> Result<Impersonated, Box<Refusal>> {
         let mut first: Option<Box<Refusal>> = None;
-        for way in self.ways(requestor, request_verb) {
+        let mut ways = self.ways(requestor, request_verb);
+        let known = last.of(requestor);
+        ways.sort_by_key(|way| Some(way.mode) != known);
+        for way in ways {
             let asked = way.requestor.as_ref().unwrap_or(requestor);
             match way.steps.iter().try_for_each(|step| step.walk(asked, &mut authorize)) {
-                Ok(()) => return Ok(Impersonated { user: way.user, constraint: way.constraint }),
+                Ok(()) => {
+                    if Some(way.mode) != known {
+                        last.set(requestor, way.mode);
+                    }
+                    return Ok(Impersonated { user: way.user, constraint: way.constraint });
+                }
                 Err(refusal) => {
                     first.get_or_insert(refusal);
                 }
@@ -310,6 +345,7 @@ impl Impersonation {
             ensure_group(&mut user, AUTHENTICATED);
         }
         Way {
+            mode,
             constraint: if constrained { verb.clone() } else { SmolStr::default() },
             requestor: (mode == Mode::AssociatedNode).then(|| without_extra_values(requestor)),
             steps,
@@ -318,7 +354,7 @@ impl Impersonation {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     AssociatedNode,
     ArbitraryNode,

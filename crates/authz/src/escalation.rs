@@ -76,7 +76,7 @@ impl Change<'_> {
         if !resource.is_empty() && self.may(authorizer, "bind", group, resource, name) {
             return Ok(());
         }
-        let rules = rbac.role_rules(role_ref, self.namespace).map_err(|error| error.status())?;
+        let rules = rbac.role_rules(role_ref, self.namespace).map_err(|error| error.status(self.resource))?;
         self.hold(rbac, &rules)
     }
 
@@ -111,7 +111,7 @@ impl Change<'_> {
             missing.into_iter().collect::<Vec<_>>().join("\n")
         );
         if !errors.is_empty() {
-            let errors = crate::rbac::aggregate_errors(errors.iter().map(|error| error.status().message));
+            let errors = crate::rbac::aggregate_errors(errors.iter().map(|error| error.status(self.resource).message));
             message.push_str(&format!("; resolution errors: [{errors}]"));
         }
         Err(self.forbidden(message))

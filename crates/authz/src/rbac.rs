@@ -47,11 +47,13 @@ impl RoleError {
         }
     }
 
-    /// The refusal of a request that needs the role.
-    pub fn status(&self) -> Status {
+    /// The refusal of a request for `resource` that needs the role. What is missing is called as what was asked for,
+    /// as upstream's stores name themselves by the request.
+    pub fn status(&self, resource: &str) -> Status {
         match self {
-            Self::NoRole(name) => Status::not_found(&GroupResource::new(GROUP, "roles"), name),
-            Self::NoClusterRole(name) => Status::not_found(&GroupResource::new(GROUP, "clusterroles"), name),
+            Self::NoRole(name) | Self::NoClusterRole(name) => {
+                Status::not_found(&GroupResource::new(GROUP, resource), name)
+            }
             Self::UnsupportedKind(_) => Status::internal(self.in_reason()),
         }
     }

@@ -13,7 +13,8 @@ use crate::harness::Server;
 
 #[test]
 fn conversations_go_as_recorded() {
-    let server = Server::new(&[]);
+    // An address that is not loopback: only such a one becomes the endpoint of the Service `kubernetes`.
+    let server = Server::new(&["--advertise-address", "10.255.255.1"]);
     let target = Target {
         url: server.url(),
         ca: Some(server.data("certificate-authority-data")),

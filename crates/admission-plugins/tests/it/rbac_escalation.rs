@@ -49,7 +49,7 @@ fn nobody_grants_more_than_they_hold() {
             "create rolebindings.rbac.authorization.k8s.io dev/b".into(),
             "delete",
             None,
-            r#"404 clusterroles.rbac.authorization.k8s.io "none" not found"#.into(),
+            r#"404 rolebindings.rbac.authorization.k8s.io "none" not found"#.into(),
         ),
     ] {
         let mut request = Request::new(&what).by(who, groups).object(&role(verb));

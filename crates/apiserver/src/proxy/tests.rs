@@ -287,6 +287,7 @@ async fn pass(proxy: &Proxy, objects: &Fixtures, request: Request<Incoming>) -> 
         query_text,
         method: &parts.method,
         headers: &parts.headers,
+        client: Some(std::net::Ipv4Addr::LOCALHOST.into()),
         user: &Arc::new(UserInfo::new("alice", &[])),
         upgrade: Some(parts.extensions.clone()).filter(|e| e.get::<OnUpgrade>().is_some()),
     };
@@ -447,7 +448,7 @@ async fn exec_tunnels_both_ways() {
         assert!(head.contains(&format!("upgrade: {protocol}\r\n")), "{head}");
         let first = read_until(&mut stream, "\n").await;
         let headers = format!(
-            "connection=Upgrade;sec-websocket-protocol=v5.channel.k8s.io;upgrade={protocol};\
+            "connection=Upgrade;sec-websocket-protocol=v5.channel.k8s.io;upgrade={protocol};x-forwarded-for=127.0.0.1;\
              x-stream-protocol-version=v4.channel.k8s.io"
         );
         // Whether an empty body is counted is the client's choice.
@@ -492,7 +493,7 @@ async fn nodes_pods_and_services_are_proxied() {
     let world = world(true, true).await;
     let port = world.pod_port;
     let api = "/api/v1/namespaces/ns";
-    let forwarded = |path: &str| format!("x-forwarded-uri={path} body=");
+    let forwarded = |path: &str| format!("x-forwarded-for=127.0.0.1;x-forwarded-uri={path} body=");
     for (path, reached) in [
         ("/api/v1/nodes/n/proxy/stats//summary".to_owned(), "/stats/summary"),
         (format!("/api/v1/nodes/n:{port}/proxy/x/"), "/x/"),
@@ -509,7 +510,11 @@ async fn nodes_pods_and_services_are_proxied() {
     }
     let posted = world.ask("POST", &format!("{api}/pods/p/proxy"), "Content-Length: 5\r\nTe: gzip\r\n", "hello").await;
     let uri = format!("{api}/pods/p/proxy/");
-    assert!(posted.ends_with(&format!("POST / content-length=5;x-forwarded-uri={uri} body=hello")), "{posted}");
+    assert!(
+        posted
+            .ends_with(&format!("POST / content-length=5;x-forwarded-for=127.0.0.1;x-forwarded-uri={uri} body=hello")),
+        "{posted}"
+    );
     assert!(posted.contains("x-own: yes") && !posted.contains("timeout=5"), "{posted}");
     let redirect = world.ask("GET", &format!("{api}/pods/p/proxy?q=1"), "", "").await;
     assert!(redirect.starts_with("HTTP/1.1 301 "), "{redirect}");
@@ -517,7 +522,7 @@ async fn nodes_pods_and_services_are_proxied() {
     let moved = world.ask("GET", &format!("{api}/pods/p/proxy/moved"), "", "").await;
     assert!(moved.contains(&format!("location: {api}/pods/p/proxy/login?next=1\r\n")), "{moved}");
     let head = world.ask("HEAD", &format!("{api}/pods/p/proxy/x"), "", "").await;
-    let length = format!("HEAD /x x-forwarded-uri={api}/pods/p/proxy/x body=").len();
+    let length = format!("HEAD /x x-forwarded-for=127.0.0.1;x-forwarded-uri={api}/pods/p/proxy/x body=").len();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(head.contains(&format!("content-length: {length}\r\n")), "{head}");
     world.check(&format!("{api}/pods/p/proxy/nothing"), "204").await;

@@ -1,7 +1,7 @@
 //! Acting as somebody else.
 
 use authn::UserInfo;
-use authn::impersonation::{Check, Impersonation};
+use authn::impersonation::{Check, Impersonation, LastWays};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -123,16 +123,17 @@ fn the_old_way_asks_for_each_part_and_gives_the_groups() {
         ),
     ] {
         let mut asked = Vec::new();
-        let got = impersonation(pairs).resolve(&UserInfo::new("admin", &[]), "get", |who, check| {
-            assert_eq!(who.name, "admin");
-            let shown = show(check);
-            if shown.starts_with("impersonate ") {
-                asked.push(shown);
-                Ok(())
-            } else {
-                Err("no".to_owned())
-            }
-        });
+        let got =
+            impersonation(pairs).resolve(&UserInfo::new("admin", &[]), "get", &LastWays::default(), |who, check| {
+                assert_eq!(who.name, "admin");
+                let shown = show(check);
+                if shown.starts_with("impersonate ") {
+                    asked.push(shown);
+                    Ok(())
+                } else {
+                    Err("no".to_owned())
+                }
+            });
         let got = got.unwrap();
         assert_eq!((show_user(&got.user).as_str(), got.constraint.as_str()), (user, ""));
         assert_eq!(asked, checks);
@@ -235,7 +236,7 @@ fn the_limited_ways_are_tried_first() {
     };
     let node = impersonation(&[("Impersonate-User", "system:node:n1")]);
     let got = node
-        .resolve(&robot(), "list", |who, check| {
+        .resolve(&robot(), "list", &LastWays::default(), |who, check| {
             assert!(who.extra.contains_key("authentication.kubernetes.io/associated-node-keys"));
             allow(&[
                 "impersonate-on:associated-node:list (request)",
@@ -248,20 +249,23 @@ fn the_limited_ways_are_tried_first() {
     assert_eq!(got.user.as_node(), Some("n1"));
 
     let jane = impersonation(&[("Impersonate-User", "jane")]);
-    let refusal = jane.resolve(&admin(), "list", allow(&[])).unwrap_err();
+    let refusal = jane.resolve(&admin(), "list", &LastWays::default(), allow(&[])).unwrap_err();
     assert_eq!(
         (show(&refusal.check).as_str(), refusal.reason.as_str()),
         ("impersonate-on:user-info:list (request)", "no")
     );
-    let half = jane.resolve(&admin(), "list", allow(&["impersonate-on:user-info:list (request)"])).unwrap_err();
+    let half = jane
+        .resolve(&admin(), "list", &LastWays::default(), allow(&["impersonate-on:user-info:list (request)"]))
+        .unwrap_err();
     assert_eq!(show(&half.check), "impersonate:user-info authentication.k8s.io/users jane");
     let masters = impersonation(&[("Impersonate-User", "jane"), ("Impersonate-Group", "system:masters")]);
-    let old = masters.resolve(&admin(), "list", |_, _| Ok(())).unwrap();
+    let old = masters.resolve(&admin(), "list", &LastWays::default(), |_, _| Ok(())).unwrap();
     assert_eq!(old.constraint, "", "only the old way leads to system:masters");
     let wide = impersonation(&many);
     let got = wide.resolve(
         &admin(),
         "list",
+        &LastWays::default(),
         allow(&[
             "impersonate-on:user-info:list (request)",
             "impersonate:user-info authentication.k8s.io/users jane",
@@ -269,4 +273,17 @@ fn the_limited_ways_are_tried_first() {
         ]),
     );
     assert_eq!(got.unwrap().user.groups, ["a", "b", "c", "d", "system:authenticated"]);
+}
+
+#[test]
+fn the_way_that_led_there_is_taken_again() {
+    let last = LastWays::default();
+    let groups_of = |pairs: &[(&str, &str)]| {
+        impersonation(pairs).resolve(&UserInfo::new("admin", &[]), "list", &last, |_, _| Ok(())).unwrap().user.groups
+    };
+    let node = [("Impersonate-User", "system:node:n1")];
+    assert_eq!(groups_of(&node), ["system:nodes", "system:authenticated"]);
+    // Only the old way leads to system:masters; it leads to the node as well, and adds no groups.
+    groups_of(&[("Impersonate-User", "jane"), ("Impersonate-Group", "system:masters")]);
+    assert_eq!(groups_of(&node), ["system:authenticated"]);
 }

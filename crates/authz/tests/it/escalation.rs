@@ -129,7 +129,7 @@ fn changes_are_refused_with_what_is_missing() {
             "",
             &bind("Role", "gone"),
             None,
-            "404 roles.rbac.authorization.k8s.io \"gone\" not found".into(),
+            "404 rolebindings.rbac.authorization.k8s.io \"gone\" not found".into(),
         ),
         ("jane", "configmaps", "dev", "", write, None, String::new()),
     ] {
