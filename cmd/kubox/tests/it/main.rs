@@ -8,4 +8,5 @@ mod helm;
 mod kills;
 mod kube_client;
 mod python;
+mod quotas;
 mod wire;
