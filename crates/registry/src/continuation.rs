@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_they_went() {
-        for token in [Continuation::after("ns/name", Some(7)), Continuation::after("a", None)] {
+        let names = ["ns/name", "a", "q\"\\", "line\nfeed \u{1}\u{7f}é"];
+        for token in
+            names.map(|name| Continuation::after(name, Some(7))).into_iter().chain([Continuation::after("a", None)])
+        {
             assert_eq!(Continuation::decode(&token.encode()), Ok(token));
         }
     }

@@ -52,6 +52,14 @@ fn scalars_mean_what_go_yaml_thinks() {
     check("a: 1\n---\nb: 2\n", "{\"a\":1}");
 }
 
+/// To YAML 1.1 the separators of lines and paragraphs are new lines, to 1.2 they are not: escaped they are the same to both.
+#[test]
+fn separators_of_lines_are_escaped() {
+    check_written("{\"a\":\"b\\u2028c\"}", "a: \"b\\Lc\"\n");
+    check_written("{\"a\":\"b\\nc\\u2029d\"}", "a: \"b\\nc\\Pd\"\n");
+    check_written("{\"a\":{\"b\\u2028c\":1}}", "a:\n  ? \"b\\Lc\"\n  : 1\n");
+}
+
 #[test]
 fn anchors_and_merges_are_followed() {
     check("a: &x {b: 1}\nc: *x\n", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}");
