@@ -10,6 +10,9 @@ use api_codec::{builtin, json, list, meta, proto, transcode, yaml};
 /// A Pod as a Deployment makes it and a kubelet reports it.
 const EVERYDAY: &[u8] = include_bytes!("pod.json");
 
+/// A Pod of 2 KB as it was just made, such as `cargo xtask bench` lists.
+const PENDING: &[u8] = include_bytes!("pod-pending.json");
+
 /// How long each path is measured.
 const MEASURED: Duration = Duration::from_millis(400);
 
@@ -19,6 +22,7 @@ fn main() {
         measure("golden Pod", &full);
     }
     measure("everyday Pod", EVERYDAY);
+    measure("pending Pod", PENDING);
 }
 
 fn measure(title: &str, pretty: &[u8]) {

@@ -7,6 +7,9 @@ use api_schema::{Field, Map, Schema, SmolStr, StructId, Type, Value};
 /// The field numbers that a [`StructPlan`] indexes directly; no type of the API comes near it.
 const TAG_MAX: u32 = 4096;
 
+/// The type of every object's metadata.
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 /// A [`Schema`] compiled for the readers and writers of this crate.
 #[derive(Debug)]
 pub struct Codec {
@@ -39,6 +42,13 @@ pub(crate) struct StructPlan {
     pub(crate) members: Vec<Member>,
     /// Tag to the position in `members` plus one; 0 is unknown.
     pub(crate) by_tag: Vec<u16>,
+    /// Tag to where the field stands in `parts`, for whoever writes JSON; empty if there are more parts than bits in
+    /// a word.
+    pub(crate) slots: Vec<Slot>,
+    /// The parts that write something when the message has nothing of them: bit by position.
+    pub(crate) always: u64,
+    /// The position in `parts` of ObjectMeta's resourceVersion, as a bit; 0 in all other structs.
+    pub(crate) version: u64,
     /// Whether unlisted JSON fields are kept.
     pub(crate) preserve_unknown: bool,
     /// Whether the struct begins with `kind` and `apiVersion` of the envelope.
@@ -53,6 +63,8 @@ pub(crate) struct FieldPlan {
     pub(crate) name: SmolStr,
     /// `"name":`
     pub(crate) key: Box<str>,
+    /// `"name":"`
+    pub(crate) key_of_string: Box<str>,
     /// The struct that declares the field.
     pub(crate) owner: SmolStr,
     pub(crate) kind: Kind,
@@ -68,10 +80,21 @@ pub(crate) struct FieldPlan {
 /// A piece of a message, in the order of JSON output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
-    /// The field at this position of `fields`; `member` is its position in the message plus one, 0 if it has none.
-    Field { at: u16, member: u16 },
+    /// The field at this position of `fields`; `key` is the tag with the wire type that Go writes.
+    Field { at: u16, key: u32 },
     /// A nested message whose fields are flattened here.
-    Inline { plan: u32, member: u16 },
+    Inline { plan: u32 },
+}
+
+/// Where the JSON writer puts the field with a tag.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slot {
+    /// The tag with the wire type that Go writes; 0 for a tag that is unknown.
+    pub(crate) key: u32,
+    /// The position in `parts`.
+    pub(crate) place: u8,
+    /// Whether each item of the field has the tag.
+    pub(crate) repeats: bool,
 }
 
 /// A piece of a message, in the order of tags.
@@ -278,11 +301,21 @@ impl Compiler<'_> {
             .map(|&(tag, part)| {
                 let member = if tag == 0 { 0 } else { plan.by_tag[tag as usize] };
                 match part {
-                    MemberPart::Field(at) => Part::Field { at, member },
-                    MemberPart::Inline { plan, .. } => Part::Inline { plan, member },
+                    MemberPart::Field(at) => {
+                        let key = member.checked_sub(1).map_or(0, |member| plan.members[usize::from(member)].key);
+                        Part::Field { at, key }
+                    }
+                    MemberPart::Inline { plan, .. } => Part::Inline { plan },
                 }
             })
             .collect();
+        if parts.len() <= u64::BITS as usize {
+            plan.slots = vec![Slot::default(); plan.by_tag.len()];
+            for (place, (tag, _)) in parts.iter().enumerate().filter(|(_, (tag, _))| *tag != 0) {
+                let Member { key, repeats, .. } = plan.members[usize::from(plan.by_tag[*tag as usize] - 1)];
+                plan.slots[*tag as usize] = Slot { key, place: place as u8, repeats };
+            }
+        }
         plan.sorted = plan.fields.iter().enumerate().map(|(at, field)| (field.name.clone(), at as u16)).collect();
         plan.sorted.sort();
         for (rank, (_, at)) in plan.sorted.iter().enumerate() {
@@ -297,6 +330,7 @@ impl Compiler<'_> {
         let omit_zero_time = field.json == "creationTimestamp" && matches!(kind, Kind::Time) && field.omitempty;
         FieldPlan {
             key: format!("\"{}\":", field.json).into(),
+            key_of_string: format!("\"{}\":\"", field.json).into(),
             name: field.json.clone(),
             owner: owner.clone(),
             pointer: field.pointer,
@@ -398,8 +432,20 @@ fn fill(structs: &mut [StructPlan], at: usize) {
             String::from_utf8(text).unwrap_or_default().into()
         })
         .collect();
-    for (field, text) in structs[at].fields.iter_mut().zip(texts) {
+    let plan = &mut structs[at];
+    for (field, text) in plan.fields.iter_mut().zip(texts) {
         field.absent = text;
+    }
+    for (place, part) in plan.parts.iter().enumerate().take(u64::BITS as usize) {
+        match part {
+            Part::Field { at, .. } => {
+                let field = &plan.fields[usize::from(*at)];
+                plan.always |= u64::from(!field.absent.is_empty()) << place;
+                let is_version = plan.name == OBJECT_META && field.name == "resourceVersion";
+                plan.version |= u64::from(is_version) << place;
+            }
+            Part::Inline { .. } => plan.always |= 1 << place,
+        }
     }
 }
 

@@ -115,6 +115,25 @@ pub fn proto<'a, I>(api_version: &str, kind: &str, meta: ListMeta<'_>, items: I,
 where
     I: IntoIterator<Item = &'a [u8]> + Clone,
 {
+    let items_len = items.clone().into_iter().map(|item| proto_item_len(item.len())).sum::<usize>();
+    out.reserve(items_len + api_version.len() + kind.len() + 96);
+    proto_head(api_version, kind, meta, items_len, out);
+    for item in items {
+        put_delimited(ITEMS, item, out);
+    }
+    proto_tail(out);
+}
+
+/// The field of the items.
+const ITEMS: u32 = 2;
+
+/// The bytes that an item of a length takes in a protobuf list.
+pub fn proto_item_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+/// Appends what comes before the items; `items_len` is the sum of their [`proto_item_len`]s.
+pub fn proto_head(api_version: &str, kind: &str, meta: ListMeta<'_>, items_len: usize, out: &mut Vec<u8>) {
     let mut list_meta = Vec::with_capacity(64);
     put_delimited(1, b"", &mut list_meta);
     put_delimited(2, meta.resource_version.as_bytes(), &mut list_meta);
@@ -123,13 +142,17 @@ where
         put_varint(4 << 3, &mut list_meta);
         put_varint(count as u64, &mut list_meta);
     }
-    let field = |length: usize| 1 + varint_len(length as u64) + length;
-    let length = field(list_meta.len()) + items.clone().into_iter().map(|item| field(item.len())).sum::<usize>();
-    out.reserve(length + api_version.len() + kind.len() + 32);
-    envelope::head(api_version, kind, length, out);
+    envelope::head(api_version, kind, proto_item_len(list_meta.len()) + items_len, out);
     put_delimited(1, &list_meta, out);
-    for item in items {
-        put_delimited(2, item, out);
-    }
+}
+
+/// Appends what comes before an item of a length: the message itself goes after it.
+pub fn proto_item_head(length: usize, out: &mut Vec<u8>) {
+    put_varint(u64::from(ITEMS) << 3 | 2, out);
+    put_varint(length as u64, out);
+}
+
+/// Appends what comes after the items.
+pub fn proto_tail(out: &mut Vec<u8>) {
     envelope::tail(out);
 }

@@ -10,7 +10,7 @@ use crate::json::{DecodeError as JsonError, SyntaxError, scan, text};
 use crate::proto::DecodeError;
 use crate::proto::decode::timestamp;
 use crate::proto::envelope;
-use crate::proto::wire::{Reader, Wire, put_delimited, put_varint};
+use crate::proto::wire::{Reader, Wire, put_delimited, put_varint, varint_len};
 use crate::scalar::time::{RFC3339, Time};
 
 /// A key and its value.
@@ -148,10 +148,10 @@ fn read_owner(message: &[u8]) -> Result<OwnerView<'_>, DecodeError> {
 /// The enveloped object with another resourceVersion. All else stays as it is, byte for byte.
 pub fn splice_resource_version(enveloped: &[u8], resource_version: u64) -> Result<Vec<u8>, DecodeError> {
     let envelope = envelope::split(enveloped)?;
+    let stamp = Stamp::of_message(envelope.raw)?;
     let mut out = Vec::with_capacity(enveloped.len() + 32);
-    let edit = Edit::plan(envelope.raw, resource_version)?;
-    envelope::head(&envelope.api_version, &envelope.kind, edit.length(), &mut out);
-    edit.apply(&mut out);
+    envelope::head(&envelope.api_version, &envelope.kind, stamp.message_len(resource_version), &mut out);
+    stamp.put_message(envelope.raw, resource_version, &mut out);
     put_delimited(3, envelope.content_encoding.as_bytes(), &mut out);
     put_delimited(4, envelope.content_type.as_bytes(), &mut out);
     Ok(out)
@@ -159,21 +159,43 @@ pub fn splice_resource_version(enveloped: &[u8], resource_version: u64) -> Resul
 
 /// [`splice_resource_version`] for a message without envelope.
 pub fn splice_message(message: &[u8], resource_version: u64) -> Result<Vec<u8>, DecodeError> {
-    let edit = Edit::plan(message, resource_version)?;
-    let mut out = Vec::with_capacity(edit.length());
-    edit.apply(&mut out);
+    let stamp = Stamp::of_message(message)?;
+    let mut out = Vec::with_capacity(stamp.message_len(resource_version));
+    stamp.put_message(message, resource_version, &mut out);
     Ok(out)
 }
 
-/// What a message becomes: the pieces before and after the metadata, and the new metadata as a whole field.
-struct Edit<'a> {
-    before: &'a [u8],
-    field: Vec<u8>,
-    after: &'a [u8],
+/// Where an object takes its resourceVersion: found once, used whenever it is written out. What it says is only true of
+/// the bytes that it was made from. All places are counted from their beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The message without its envelope.
+    start: u32,
+    end: u32,
+    /// Where the metadata's field begins, and what it holds.
+    field: u32,
+    content: u32,
+    content_end: u32,
+    /// What the resourceVersion takes the place of.
+    from: u32,
+    to: u32,
 }
 
-impl<'a> Edit<'a> {
-    fn plan(message: &'a [u8], resource_version: u64) -> Result<Self, DecodeError> {
+impl Stamp {
+    /// Looks through an enveloped object.
+    pub fn of(enveloped: &[u8]) -> Result<Self, DecodeError> {
+        let raw = envelope::split(enveloped)?.raw;
+        if raw.is_empty() {
+            // Nowhere in the envelope, and the same everywhere.
+            return Self::of_message(raw);
+        }
+        // The message is a part of the envelope's own bytes.
+        let start = raw.as_ptr().addr() - enveloped.as_ptr().addr();
+        Self::of_message(raw)?.moved(start)
+    }
+
+    /// Looks through a message without envelope.
+    pub fn of_message(message: &[u8]) -> Result<Self, DecodeError> {
         // The last of several wins, though there is never more than one.
         let mut found = None;
         let mut reader = Reader::new(message);
@@ -184,28 +206,64 @@ impl<'a> Edit<'a> {
                 (_, wire) => reader.skip(wire)?,
             }
         }
-        let (start, meta, end) = found.unwrap_or((0, &[], 0));
+        let (field, meta, end) = found.unwrap_or((0, &[], 0));
         let (from, to) = resource_version_in(meta)?;
-        let mut version = itoa::Buffer::new();
-        let version = version.format(resource_version).as_bytes();
-        let mut field = Vec::with_capacity(meta.len() + version.len() + 16);
-        put_varint(u64::from(tag::METADATA) << 3 | 2, &mut field);
-        put_varint((meta.len() - (to - from) + version.len() + 2) as u64, &mut field);
-        field.extend_from_slice(&meta[..from]);
-        put_delimited(tag::RESOURCE_VERSION, version, &mut field);
-        field.extend_from_slice(&meta[to..]);
-        Ok(Self { before: &message[..start], field, after: &message[end..] })
+        // All places are below the message's length.
+        u32::try_from(message.len()).map_err(|_| DecodeError::InvalidLength)?;
+        let content = end - meta.len();
+        Ok(Self {
+            start: 0,
+            end: message.len() as u32,
+            field: field as u32,
+            content: content as u32,
+            content_end: end as u32,
+            from: (content + from) as u32,
+            to: (content + to) as u32,
+        })
     }
 
-    fn length(&self) -> usize {
-        self.before.len() + self.field.len() + self.after.len()
+    fn moved(self, by: usize) -> Result<Self, DecodeError> {
+        let moved =
+            |place: u32| u32::try_from(by).ok().and_then(|by| place.checked_add(by)).ok_or(DecodeError::InvalidLength);
+        Ok(Self {
+            start: moved(self.start)?,
+            end: moved(self.end)?,
+            field: moved(self.field)?,
+            content: moved(self.content)?,
+            content_end: moved(self.content_end)?,
+            from: moved(self.from)?,
+            to: moved(self.to)?,
+        })
     }
 
-    fn apply(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.before);
-        out.extend_from_slice(&self.field);
-        out.extend_from_slice(self.after);
+    /// The length of the message (without envelope) with a resourceVersion in it.
+    pub fn message_len(&self, resource_version: u64) -> usize {
+        let content = self.content_len(resource_version);
+        let old_field = self.content_end - self.field;
+        (self.end - self.start - old_field) as usize + 1 + varint_len(content as u64) + content
     }
+
+    /// The length of the metadata with a resourceVersion, whose tag and length take a byte each.
+    fn content_len(&self, resource_version: u64) -> usize {
+        (self.content_end - self.content - (self.to - self.from)) as usize + 2 + decimal_len(resource_version)
+    }
+
+    /// Appends the message (without envelope) with a resourceVersion in it.
+    pub fn put_message(&self, bytes: &[u8], resource_version: u64, out: &mut Vec<u8>) {
+        let piece = |from: u32, to: u32| &bytes[from as usize..to as usize];
+        out.extend_from_slice(piece(self.start, self.field));
+        put_varint(u64::from(tag::METADATA) << 3 | 2, out);
+        put_varint(self.content_len(resource_version) as u64, out);
+        out.extend_from_slice(piece(self.content, self.from));
+        put_delimited(tag::RESOURCE_VERSION, itoa::Buffer::new().format(resource_version).as_bytes(), out);
+        // The rest of the metadata, and all that comes after it.
+        out.extend_from_slice(piece(self.to, self.end));
+    }
+}
+
+/// How many digits a number has.
+fn decimal_len(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
 }
 
 /// Where the resourceVersion is in ObjectMeta, tag and length included; where it belongs if there is none.

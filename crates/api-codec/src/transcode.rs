@@ -5,7 +5,7 @@
 //! all cases and has the words for errors; so both ways always say the same.
 
 use crate::TypeCodec;
-use crate::codec::{Codec, FieldPlan, Kind, Part, StructPlan};
+use crate::codec::{Codec, FieldPlan, Kind, Part, Slot, StructPlan};
 use crate::json::encode::{boolean, close};
 use crate::json::{TREE_DEPTH_MAX, scan, text};
 use crate::proto::decode::{first_bytes, int_or_string, timestamp};
@@ -23,10 +23,36 @@ pub fn proto_to_json(
     message: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
+    write(ty, api_version, kind, message, None, out)
+}
+
+/// [`proto_to_json`] of a stored object, which shows its revision as its resourceVersion.
+pub fn stored_to_json(
+    ty: TypeCodec<'_>,
+    api_version: &str,
+    kind: &str,
+    message: &[u8],
+    resource_version: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let mut digits = itoa::Buffer::new();
+    write(ty, api_version, kind, message, Some(digits.format(resource_version)), out)
+}
+
+fn write(
+    ty: TypeCodec<'_>,
+    api_version: &str,
+    kind: &str,
+    message: &[u8],
+    resource_version: Option<&str>,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let start = out.len();
     out.reserve(message.len() * 2 + 64);
-    let mut writer = Writer { codec: ty.codec, offsets: Vec::with_capacity(128), out };
-    if writer.object(ty.plan, api_version, kind, message).is_some() {
+    let mut writer = Writer { codec: ty.codec, offsets: vec![0; 192], resource_version, out };
+    // Not every type that could be asked for has metadata.
+    let written = writer.object(ty.plan, api_version, kind, message);
+    if written.is_some() && writer.resource_version.is_none() {
         return Ok(());
     }
     out.truncate(start);
@@ -35,6 +61,9 @@ pub fn proto_to_json(
         if !text.is_empty() {
             value.make_map().insert(name, text);
         }
+    }
+    if let Some(version) = resource_version {
+        value.set(&["metadata", "resourceVersion"], version);
     }
     crate::json::encode(Some(ty), &value, out);
     Ok(())
@@ -49,8 +78,11 @@ pub fn object_to_json(ty: TypeCodec<'_>, bytes: &[u8], out: &mut Vec<u8>) -> Res
 /// Writes what is as upstream writes it. `None` anywhere gives up on the whole message.
 struct Writer<'a, 'o> {
     codec: &'a Codec,
-    /// For each member of the messages being written, innermost last, where its value begins, plus one; 0 if absent.
+    /// For each part of the messages being written, innermost last, where its value begins, if it has one. It grows and
+    /// never shrinks: which of them mean something is in bits beside it.
     offsets: Vec<u32>,
+    /// What is written as the resourceVersion of the first metadata, which in every type is the object's own.
+    resource_version: Option<&'a str>,
     out: &'o mut Vec<u8>,
 }
 
@@ -66,97 +98,120 @@ impl<'a> Writer<'a, '_> {
                 }
             }
         }
-        self.fields(plan, message, 0)?;
+        self.fields(plan, message, 0, 0)?;
         close(b'}', self.out);
         Some(())
     }
 
-    fn structure(&mut self, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+    fn structure(&mut self, plan: &'a StructPlan, message: &[u8], base: usize, depth: usize) -> Option<()> {
         self.out.push(b'{');
-        self.fields(plan, message, depth)?;
+        self.fields(plan, message, base, depth)?;
         close(b'}', self.out);
         Some(())
     }
 
-    /// Writes the fields of a message, each with a comma after it.
-    fn fields(&mut self, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+    /// Writes the fields of a message, each with a comma after it. `base` is where its offsets begin.
+    fn fields(&mut self, plan: &'a StructPlan, message: &[u8], base: usize, depth: usize) -> Option<()> {
         if depth >= TREE_DEPTH_MAX || plan.preserve_unknown {
             return None;
         }
-        let base = self.offsets.len();
-        self.find(plan, message)?;
-        for part in &plan.parts {
-            match *part {
-                Part::Field { at, member } => {
-                    let field = &plan.fields[usize::from(at)];
-                    match member.checked_sub(1).map(|member| self.offsets[base + usize::from(member)]) {
-                        None | Some(0) => self.out.extend_from_slice(field.absent.as_bytes()),
-                        Some(offset) => {
-                            let reader = Reader { bytes: message, at: offset as usize - 1 };
-                            let key = plan.members[usize::from(member) - 1].key;
-                            self.field(field, key, reader, depth)?;
-                        }
-                    }
+        let present = self.find(plan, message, base)?;
+        let mut visit = present | plan.always;
+        if self.resource_version.is_some() {
+            visit |= plan.version;
+        }
+        let inner = base + plan.parts.len();
+        while visit != 0 {
+            let place = visit.trailing_zeros() as usize;
+            visit &= visit - 1;
+            let bit = 1 << place;
+            match plan.parts[place] {
+                Part::Field { at, .. } if plan.version & bit != 0 && self.resource_version.is_some() => {
+                    self.out.extend_from_slice(plan.fields[usize::from(at)].key_of_string.as_bytes());
+                    self.out.extend_from_slice(self.resource_version.take()?.as_bytes());
+                    self.out.extend_from_slice(b"\",");
                 }
-                Part::Inline { plan: inner, member } => {
-                    let offset = member.checked_sub(1).map_or(0, |member| self.offsets[base + usize::from(member)]);
-                    let nested = match offset {
+                Part::Field { at, key } => {
+                    let field = &plan.fields[usize::from(at)];
+                    if present & bit == 0 {
+                        self.out.extend_from_slice(field.absent.as_bytes());
+                        continue;
+                    }
+                    let reader = Reader { bytes: message, at: self.offsets[base + place] as usize };
+                    self.field(field, key, reader, inner, depth)?;
+                }
+                Part::Inline { plan: flattened } => {
+                    let nested = match present & bit {
                         0 => &[],
-                        offset => Reader { bytes: message, at: offset as usize - 1 }.quick_delimited()?,
+                        _ => Reader { bytes: message, at: self.offsets[base + place] as usize }.quick_delimited()?,
                     };
-                    self.fields(self.codec.plan(inner), nested, depth)?;
+                    self.fields(self.codec.plan(flattened), nested, inner, depth)?;
                 }
             }
         }
-        self.offsets.truncate(base);
         Some(())
     }
 
-    /// Notes where each member is.
-    fn find(&mut self, plan: &StructPlan, message: &[u8]) -> Option<()> {
-        let base = self.offsets.len();
-        self.offsets.resize(base + plan.members.len(), 0);
+    /// Notes where each part is; answers which there are.
+    #[inline]
+    fn find(&mut self, plan: &StructPlan, message: &[u8], base: usize) -> Option<u64> {
+        // A type with too many parts has no slots, and so goes through the tree.
+        if plan.slots.len() < plan.by_tag.len() {
+            return None;
+        }
+        let end = base + plan.parts.len();
+        if self.offsets.len() < end {
+            self.offsets.resize(end + 64, 0);
+        }
+        let offsets = &mut self.offsets[base..end];
+        u32::try_from(message.len()).ok()?;
+        let mut present = 0;
+        let mut last = 0;
         let mut reader = Reader::new(message);
-        let mut last = usize::MAX;
         while !reader.at_end() {
             let start = reader.at;
             let key = reader.quick_varint()?;
-            let tag = (key >> 3) as usize;
-            match plan.by_tag.get(tag) {
-                None | Some(0) => {
+            let slot = match plan.slots.get((key >> 3) as usize) {
+                Some(slot) if u64::from(slot.key) == key => slot,
+                Some(Slot { key: 1.., .. }) => return None,
+                _ => {
                     reader.at = start;
                     let (_, wire) = reader.tag().ok()?;
                     reader.skip(wire).ok()?;
-                    last = usize::MAX;
+                    last = 0;
+                    continue;
                 }
-                Some(at) => {
-                    let at = usize::from(*at) - 1;
-                    let member = &plan.members[at];
-                    let offset = &mut self.offsets[base + at];
-                    if u64::from(member.key) != key || *offset != 0 && !(member.repeats && last == at) {
-                        return None;
-                    }
-                    if *offset == 0 {
-                        *offset = u32::try_from(reader.at + 1).ok()?;
-                    }
-                    last = at;
-                    match key & 7 {
-                        0 => {
-                            reader.quick_varint()?;
-                        }
-                        2 => {
-                            reader.quick_delimited()?;
-                        }
-                        _ => reader.skip(Wire::Fixed64).ok()?,
-                    }
+            };
+            let bit = 1 << slot.place;
+            if present & bit == 0 {
+                present |= bit;
+                offsets[usize::from(slot.place)] = reader.at as u32;
+            } else if !(slot.repeats && last == bit) {
+                return None;
+            }
+            last = bit;
+            match key & 7 {
+                0 => {
+                    reader.quick_varint()?;
                 }
+                2 => {
+                    reader.quick_delimited()?;
+                }
+                _ => reader.skip(Wire::Fixed64).ok()?,
             }
         }
-        Some(())
+        Some(present)
     }
 
     /// Writes a field that is present; `reader` stands at its value.
-    fn field(&mut self, field: &'a FieldPlan, key: u32, mut reader: Reader<'_>, depth: usize) -> Option<()> {
+    fn field(
+        &mut self,
+        field: &'a FieldPlan,
+        key: u32,
+        mut reader: Reader<'_>,
+        base: usize,
+        depth: usize,
+    ) -> Option<()> {
         let drop_zero = field.omit_zero && !field.pointer;
         let name = field.key.as_bytes();
         match &field.kind {
@@ -165,8 +220,12 @@ impl<'a> Writer<'a, '_> {
                 if drop_zero && value.is_empty() {
                     return Some(());
                 }
-                self.out.extend_from_slice(name);
-                self.string(value)?;
+                self.out.extend_from_slice(field.key_of_string.as_bytes());
+                if !text::string_content(value, self.out) {
+                    return None;
+                }
+                self.out.extend_from_slice(b"\",");
+                return Some(());
             }
             Kind::Int32 => {
                 let value = reader.quick_varint()? as i32;
@@ -207,7 +266,7 @@ impl<'a> Writer<'a, '_> {
                 self.out.extend_from_slice(name);
                 self.out.push(b'[');
                 loop {
-                    self.value(item, &mut reader, depth)?;
+                    self.value(item, &mut reader, base, depth)?;
                     self.out.push(b',');
                     if reader.at_end() || reader.quick_varint()? != u64::from(key) {
                         break;
@@ -217,13 +276,13 @@ impl<'a> Writer<'a, '_> {
             }
             Kind::Map(item) => {
                 self.out.extend_from_slice(name);
-                self.map(item, key, reader, depth)?;
+                self.map(item, key, reader, base, depth)?;
             }
             kind => {
                 let before = self.out.len();
                 self.out.extend_from_slice(name);
                 let value = self.out.len();
-                self.value(kind, &mut reader, depth)?;
+                self.value(kind, &mut reader, base, depth)?;
                 // Unset embedded text and unions are null; empty bytes are no bytes.
                 let written = &self.out[value..];
                 let zero = match kind {
@@ -259,7 +318,7 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Writes a map, whose keys must rise.
-    fn map(&mut self, item: &'a Kind, key: u32, mut reader: Reader<'_>, depth: usize) -> Option<()> {
+    fn map(&mut self, item: &'a Kind, key: u32, mut reader: Reader<'_>, base: usize, depth: usize) -> Option<()> {
         self.out.push(b'{');
         let mut previous: Option<&[u8]> = None;
         loop {
@@ -277,7 +336,7 @@ impl<'a> Writer<'a, '_> {
             if entry.quick_varint()? != u64::from(2 << 3 | item.wire_type()) {
                 return None;
             }
-            self.value(item, &mut entry, depth)?;
+            self.value(item, &mut entry, base, depth)?;
             if !entry.at_end() {
                 return None;
             }
@@ -290,11 +349,11 @@ impl<'a> Writer<'a, '_> {
         Some(())
     }
 
-    fn value(&mut self, kind: &'a Kind, reader: &mut Reader<'_>, depth: usize) -> Option<()> {
+    fn value(&mut self, kind: &'a Kind, reader: &mut Reader<'_>, base: usize, depth: usize) -> Option<()> {
         match kind {
             Kind::String => self.string(reader.quick_delimited()?)?,
             Kind::Struct(plan) => {
-                self.structure(self.codec.plan(*plan), reader.quick_delimited()?, depth + 1)?;
+                self.structure(self.codec.plan(*plan), reader.quick_delimited()?, base, depth + 1)?;
             }
             Kind::Bool => boolean(reader.quick_varint()? != 0, self.out),
             Kind::Int32 => text::int((reader.quick_varint()? as i32).into(), self.out),
@@ -329,6 +388,7 @@ impl<'a> Writer<'a, '_> {
             Kind::FieldsV1 | Kind::RawExtension | Kind::Json => {
                 match first_bytes(reader.quick_delimited()?).ok()?.unwrap_or_default() {
                     b"" => self.out.extend_from_slice(b"null"),
+                    raw if scan::is_plain_field_set(raw) => self.out.extend_from_slice(raw),
                     raw => self.embedded(raw)?,
                 }
             }
@@ -343,13 +403,13 @@ impl<'a> Writer<'a, '_> {
                     if items.quick_varint()? != u64::from(1 << 3 | item.wire_type()) {
                         return None;
                     }
-                    self.value(item, &mut items, depth)?;
+                    self.value(item, &mut items, base, depth)?;
                     self.out.push(b',');
                 }
                 close(b']', self.out);
             }
             Kind::SchemaOrArray(plan) | Kind::SchemaOrBool(plan) | Kind::SchemaOrStrings(plan) => {
-                self.schema_or(kind, self.codec.plan(*plan), reader.quick_delimited()?, depth)?;
+                self.schema_or(kind, self.codec.plan(*plan), reader.quick_delimited()?, base, depth)?;
             }
             Kind::Duration | Kind::Any | Kind::List(_) | Kind::Map(_) => return None,
         }
@@ -368,7 +428,14 @@ impl<'a> Writer<'a, '_> {
     }
 
     /// Writes the unions of OpenAPI schemas in the forms in which Go writes them.
-    fn schema_or(&mut self, kind: &Kind, plan: &'a StructPlan, message: &[u8], depth: usize) -> Option<()> {
+    fn schema_or(
+        &mut self,
+        kind: &Kind,
+        plan: &'a StructPlan,
+        message: &[u8],
+        base: usize,
+        depth: usize,
+    ) -> Option<()> {
         let mut reader = Reader::new(message);
         if let Kind::SchemaOrBool(_) = kind {
             if reader.tag().ok()? != (1, Wire::Varint) {
@@ -382,7 +449,7 @@ impl<'a> Writer<'a, '_> {
             if reader.tag().ok()? != (2, Wire::Bytes) {
                 return None;
             }
-            self.structure(plan, reader.quick_delimited()?, depth + 1)?;
+            self.structure(plan, reader.quick_delimited()?, base, depth + 1)?;
             return reader.at_end().then_some(());
         }
         if reader.at_end() {
@@ -391,7 +458,7 @@ impl<'a> Writer<'a, '_> {
         }
         match reader.tag().ok()? {
             (1, Wire::Bytes) => {
-                self.structure(plan, reader.quick_delimited()?, depth + 1)?;
+                self.structure(plan, reader.quick_delimited()?, base, depth + 1)?;
                 // A list beside the schema would hide it.
                 reader.at_end().then_some(())
             }
@@ -400,7 +467,7 @@ impl<'a> Writer<'a, '_> {
                 loop {
                     let item = reader.quick_delimited()?;
                     match kind {
-                        Kind::SchemaOrArray(_) => self.structure(plan, item, depth + 1)?,
+                        Kind::SchemaOrArray(_) => self.structure(plan, item, base, depth + 1)?,
                         _ => self.string(item)?,
                     }
                     self.out.push(b',');
@@ -440,7 +507,7 @@ mod tests {
         let mut message = Vec::new();
         proto::encode(ty, &value, &mut message).expect("a message");
         let mut out = Vec::new();
-        let mut writer = Writer { codec: ty.codec, offsets: Vec::new(), out: &mut out };
+        let mut writer = Writer { codec: ty.codec, offsets: Vec::new(), resource_version: None, out: &mut out };
         assert_eq!(writer.object(ty.plan, "", "", &message).is_some(), directly, "{text}");
         out.clear();
         proto_to_json(ty, "", "", &message, &mut out).expect("JSON");

@@ -30,15 +30,25 @@ fn leading(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
         }
         at += 8;
     }
-    if at == bytes.len() {
+    let rest = bytes.len() - at;
+    if rest == 0 {
         return at;
     }
-    // The rest, filled up with bytes that are marked by nothing.
-    let mut tail = [b' '; 8];
-    tail[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-    match marks(u64::from_le_bytes(tail)) {
+    if let Some(chunk) = bytes.last_chunk::<8>() {
+        // The last eight, of which the first have been looked at: they have no marks.
+        return match marks(u64::from_le_bytes(*chunk)) {
+            0 => bytes.len(),
+            marked => bytes.len() - 8 + marked.trailing_zeros() as usize / 8,
+        };
+    }
+    // Less than a word in all, filled up with bytes that are marked by nothing.
+    let mut word = all(b' ');
+    for byte in bytes.iter().rev() {
+        word = word << 8 | u64::from(*byte);
+    }
+    match marks(word) {
         0 => bytes.len(),
-        marked => at + marked.trailing_zeros() as usize / 8,
+        marked => marked.trailing_zeros() as usize / 8,
     }
 }
 

@@ -18,6 +18,49 @@ pub(crate) fn check(text: &[u8]) -> Result<(), SyntaxError> {
     }
 }
 
+/// Whether a text is a set of fields as managedFields mostly has it: objects in objects and nothing else, no space between
+/// tokens, nothing in the keys that Go would escape. Such text is JSON, and is copied as it is; of any other nothing is said.
+pub(crate) fn is_plain_field_set(text: &[u8]) -> bool {
+    let mut at = 0;
+    let mut depth = 0usize;
+    loop {
+        // At the value of a key, or at the beginning.
+        if text.get(at) != Some(&b'{') || depth == NESTING_MAX {
+            return false;
+        }
+        at += 1;
+        if text.get(at) == Some(&b'}') {
+            at += 1;
+            while text.get(at) == Some(&b'}') && depth > 0 {
+                at += 1;
+                depth -= 1;
+            }
+            if depth == 0 {
+                return at == text.len();
+            }
+            if text.get(at) != Some(&b',') {
+                return false;
+            }
+            at += 1;
+        } else {
+            depth += 1;
+        }
+        if text.get(at) != Some(&b'"') {
+            return false;
+        }
+        at += 1;
+        loop {
+            at += bytes::clean(&text[at..]);
+            match text.get(at..) {
+                Some([b'"', b':', ..]) => break,
+                Some([b'\\', b'"' | b'\\', ..]) => at += 2,
+                _ => return false,
+            }
+        }
+        at += 2;
+    }
+}
+
 /// The position of the first byte that is no space.
 #[inline]
 pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
@@ -209,5 +252,64 @@ impl Levels {
         let at = self.len.checked_sub(1)?;
         let word = if at < 64 { self.first } else { self.bits[at / 64 - 1] };
         Some(word >> (at % 64) & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_field_set(text: &str, plain: bool) {
+        assert_eq!(is_plain_field_set(text.as_bytes()), plain, "{text}");
+        if plain {
+            assert!(check(text.as_bytes()).is_ok(), "{text}");
+            let mut compact = Vec::new();
+            crate::json::text::compact_valid(text.as_bytes(), &mut compact);
+            assert_eq!(String::from_utf8_lossy(&compact), text, "it is copied as it is");
+        }
+    }
+
+    #[test]
+    fn a_field_set_as_it_is_mostly_written_is_known_at_a_glance() {
+        check_field_set("{}", true);
+        check_field_set(r#"{"f:a":{}}"#, true);
+        check_field_set(r#"{"f:a":{".":{},"f:b":{"k:{\"name\":\"x y\"}":{".":{}}}},"f:c":{}}"#, true);
+        check_field_set(r#"{"v:\\":{}}"#, true);
+        for other in [
+            "",
+            "{",
+            "}",
+            "{}}",
+            "{{}}",
+            "[]",
+            "null",
+            "{} ",
+            " {}",
+            "{},{}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1}"#,
+            r#"{"a":{}"#,
+            r#"{"a":{}}}"#,
+            r#"{"a":{},}"#,
+            r#"{,"a":{}}"#,
+            r#"{"a" :{}}"#,
+            r#"{"a":{} }"#,
+            r#"{"a":[]}"#,
+            r#"{"a":{},"b"}"#,
+            r#"{"a<b":{}}"#,
+            r#"{"\u0041":{}}"#,
+            r#"{"\n":{}}"#,
+            r#"{"ü":{}}"#,
+            r#"{"a":{}"b":{}}"#,
+            r#"{"a":{"b":{}}"#,
+            r#"{"a\":{}}"#,
+            "{\"a\nb\":{}}",
+        ] {
+            check_field_set(other, false);
+        }
+        let nested = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        check_field_set(&nested(NESTING_MAX - 1), true);
+        check_field_set(&nested(NESTING_MAX), false);
     }
 }

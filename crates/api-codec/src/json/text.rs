@@ -7,11 +7,17 @@ use std::borrow::Cow;
 #[inline]
 pub(crate) fn string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    let clean = super::bytes::clean(bytes);
-    out.extend_from_slice(&bytes[..clean]);
-    let valid = clean == bytes.len() || escaped(&bytes[clean..], out);
+    let valid = string_content(bytes, out);
     out.push(b'"');
     valid
+}
+
+/// [`string`] without the quotes.
+#[inline]
+pub(crate) fn string_content(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    let clean = super::bytes::clean(bytes);
+    out.extend_from_slice(&bytes[..clean]);
+    clean == bytes.len() || escaped(&bytes[clean..], out)
 }
 
 #[inline(never)]

@@ -44,13 +44,23 @@ impl<'a> Reader<'a> {
     /// [`Reader::varint`] for whom any error is the same.
     #[inline]
     pub(crate) fn quick_varint(&mut self) -> Option<u64> {
-        match self.bytes.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
+        match self.bytes.get(self.at..) {
+            Some(&[byte, ..]) if byte < 0x80 => {
                 self.at += 1;
                 Some(byte.into())
             }
-            _ => self.long_varint().ok(),
+            // Most lengths that do not fit into one byte fit into two.
+            Some(&[low, high, ..]) if high < 0x80 => {
+                self.at += 2;
+                Some(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.longer_varint(),
         }
+    }
+
+    #[inline(never)]
+    fn longer_varint(&mut self) -> Option<u64> {
+        self.long_varint().ok()
     }
 
     /// [`Reader::delimited`] for whom any error is the same.

@@ -41,6 +41,18 @@ fn a_resource_version_is_put_in_and_nothing_else_changes() {
             let spliced = meta::splice_resource_version(&golden.proto, version).expect("spliced");
             assert_eq!(spliced, proto::encode_object(golden.ty(), &expected).expect("encoded"), "{}", golden.name);
 
+            let raw = envelope::split(&golden.proto).expect("an envelope").raw;
+            let stamp = meta::Stamp::of(&golden.proto).expect("metadata");
+            let mut message = Vec::new();
+            stamp.put_message(&golden.proto, version, &mut message);
+            assert_eq!(message, envelope::split(&spliced).expect("an envelope").raw, "{}", golden.name);
+            assert_eq!(message.len(), stamp.message_len(version));
+
+            let (mut shown, mut text) = (Vec::new(), Vec::new());
+            transcode::stored_to_json(golden.ty(), "v1", "K", raw, version, &mut shown).expect("JSON");
+            transcode::proto_to_json(golden.ty(), "v1", "K", &message, &mut text).expect("JSON");
+            assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&text), "{}", golden.name);
+
             let spliced = meta::splice_resource_version_json(&golden.json, version).expect("spliced");
             let read = json::decode(Some(golden.ty()), &spliced, json::Options::STRICT).expect("JSON").value;
             assert_eq!(read, expected, "{}", golden.name);
