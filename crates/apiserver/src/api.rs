@@ -15,6 +15,7 @@ use registry::{
 };
 
 use crate::encode::{ListMeta, Show, Source, typed};
+use crate::listing::{Item, ListBody};
 use crate::negotiate::{Encoding, Form, Offer, Transform, body_encoding, negotiate};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -49,6 +50,8 @@ pub struct Answer {
 pub enum Content {
     /// All of it.
     Whole(Bytes),
+    /// A long list.
+    List(Box<ListBody>),
     /// A watch.
     Watch(Box<WatchBody>),
 }
@@ -56,7 +59,12 @@ pub enum Content {
 impl Answer {
     /// A whole answer in a form.
     pub fn whole(code: u16, form: Form, body: Bytes) -> Self {
-        Self { code, content_type: form.encoding.media_type().into(), content: Content::Whole(body) }
+        Self::new(code, form, Content::Whole(body))
+    }
+
+    /// An answer in a form.
+    fn new(code: u16, form: Form, content: Content) -> Self {
+        Self { code, content_type: form.encoding.media_type().into(), content }
     }
 }
 
@@ -272,8 +280,9 @@ impl Api {
         let options = request.list_options()?;
         let answer = self.registry.list(served, &request.info.namespace, &options).await?;
         let metadata = ListMeta::new(answer.revision, answer.continue_token, answer.remaining);
-        let body = show.list(answer.objects.iter().map(|object| Source::from(&**object)), &metadata)?;
-        Ok(Answer::whole(200, show.form, body))
+        let form = show.form;
+        let content = show.list(answer.objects.into_iter().map(Item::Stored).collect(), metadata)?;
+        Ok(Answer::new(200, form, content))
     }
 
     async fn watch(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
@@ -565,8 +574,9 @@ impl Api {
         let (deleted, revision) =
             self.registry.delete_collection(served, cx, &request.info.namespace, &list, &options).await?;
         let metadata = ListMeta::new(revision, String::new(), None);
-        let body = show.list(deleted.iter().map(Source::Tree), &metadata)?;
-        Ok(Answer::whole(200, show.form, body))
+        let form = show.form;
+        let content = show.list(deleted.into_iter().map(Item::Tree).collect(), metadata)?;
+        Ok(Answer::new(200, form, content))
     }
 }
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::listing::{Broken, ListBody};
+
 /// A stream of chunks that ends by itself.
 pub trait Chunks: Send {
     /// The next chunk; `None` at the end.
@@ -21,6 +23,8 @@ pub enum Body {
     Empty,
     /// All of it at once.
     Full(Bytes),
+    /// A long list, written while it is sent.
+    List(Box<ListBody>),
     /// Piece by piece: watches, followed logs.
     Stream(Box<dyn Chunks>),
 }
@@ -69,6 +73,7 @@ impl std::fmt::Debug for Body {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::List(_) => f.write_str("List"),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -94,7 +99,7 @@ impl From<&'static str> for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -106,6 +111,13 @@ impl HttpBody for Body {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::List(list) => {
+                let piece = list.next_piece();
+                if !matches!(piece, Ok(Some(_))) {
+                    *self = Self::Empty;
+                }
+                Poll::Ready(piece.transpose().map(|piece| piece.map(Frame::data)))
             }
             Self::Stream(chunks) => match chunks.poll_next(context) {
                 Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
@@ -122,7 +134,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Stream(_) => false,
+            Self::List(_) | Self::Stream(_) => false,
         }
     }
 
@@ -130,6 +142,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::List(list) => list.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Stream(_) => SizeHint::default(),
         }
     }

@@ -9,6 +9,8 @@ use registry::table::{self, IncludeObject};
 use registry::{Served, codec};
 use watch_cache::Object;
 
+use crate::api::Content;
+use crate::listing::{Item, ListBody};
 use crate::negotiate::{Encoding, Form, Transform};
 
 /// Where an object's content comes from.
@@ -107,8 +109,7 @@ impl Show {
 
     /// Writes one object in the encoding, without a newline or indentation; protobuf with its envelope.
     fn write_object(&self, source: Source<'_>, with_columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {
-        let direct = self.form.transform == Transform::None && !self.served.converts();
-        if let (true, Source::Stored(bytes, revision)) = (direct, source) {
+        if let (true, Source::Stored(bytes, revision)) = (self.is_direct(), source) {
             match self.form.encoding {
                 Encoding::Json | Encoding::Yaml => {
                     return codec::stored_to_json(&self.served.storage, bytes, revision, out);
@@ -125,42 +126,21 @@ impl Show {
     /// A list.
     ///
     /// # Errors
-    /// 500 if stored bytes are no object.
-    pub fn list<'a>(
-        &self,
-        items: impl ExactSizeIterator<Item = Source<'a>> + Clone,
-        metadata: &ListMeta,
-    ) -> Result<Bytes, Status> {
-        // JSON has about 1.6 times the bytes of protobuf; growing ten megabytes step by step would copy them twice.
-        let stored = |source| if let Source::Stored(bytes, _) = source { bytes.len() } else { 0 };
-        let bytes = items.clone().map(stored).sum::<usize>() * 8 / 5;
+    /// 406 if an object was asked for, 500 if stored bytes are no object.
+    pub fn list(self, items: Vec<Item>, metadata: ListMeta) -> Result<Content, Status> {
         let storage = &self.served.storage;
-        let out = match self.form.transform {
-            Transform::None => {
-                let kind = format_smolstr!("{}List", self.served.info.kind);
-                let direct = !self.served.converts();
-                match self.form.encoding {
-                    Encoding::Protobuf => {
-                        let messages: Result<Vec<_>, _> =
-                            items.map(|source| self.raw_message(source, direct)).collect();
-                        codec::list_protobuf(&self.served, &kind, metadata.view(), &messages?)
-                    }
-                    _ => codec::list_json(&self.served, &kind, metadata.view(), items, bytes, |source, out| {
-                        self.write_item(source, direct, out)
-                    })?,
-                }
-            }
+        let mut out = Vec::new();
+        match self.form.transform {
+            Transform::None => return ListBody::content(self, items, metadata),
             Transform::Table { beta } => {
                 let mut rows = Vec::with_capacity(items.len());
-                for source in items {
-                    let object = self.stored(source)?;
+                for item in &items {
+                    let object = self.stored(item.source())?;
                     let shown = self.included(&object, beta)?;
                     rows.push(table::row(storage, &object, shown, self.now));
                 }
                 let table = table::table(Some(table::columns(storage)), rows, metadata.to_map(), beta);
-                let mut out = Vec::new();
                 write_value(&table, None, self.form.encoding, &mut out);
-                out
             }
             Transform::PartialObjectMetadata { .. } => {
                 let why = "you requested PartialObjectMetadata, but the requested object is a list";
@@ -169,8 +149,8 @@ impl Show {
             Transform::PartialObjectMetadataList { beta } => {
                 let api_version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
                 let mut partials = Vec::with_capacity(items.len());
-                for source in items {
-                    let partial = table::partial(&self.stored(source)?, beta);
+                for item in &items {
+                    let partial = table::partial(&self.stored(item.source())?, beta);
                     partials.push(partial);
                 }
                 let mut list = Map::new();
@@ -178,17 +158,21 @@ impl Show {
                 list.insert("kind", "PartialObjectMetadataList");
                 list.insert("metadata", metadata.to_map());
                 list.insert("items", if partials.is_empty() { Value::Null } else { partials.into() });
-                let mut out = Vec::new();
                 write_value(&list.into(), None, self.form.encoding, &mut out);
-                out
             }
-        };
-        finish(self.form, out)
+        }
+        Ok(Content::Whole(finish(self.form, out)?))
     }
 
-    fn write_item(&self, source: Source<'_>, direct: bool, out: &mut Vec<u8>) -> Result<(), Status> {
+    /// Whether what is stored is what is shown.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.form.transform == Transform::None && !self.served.converts()
+    }
+
+    /// Writes an item of a list as JSON.
+    pub(crate) fn write_item(&self, source: Source<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
         let storage = &self.served.storage;
-        if let (true, Source::Stored(bytes, revision)) = (direct, source) {
+        if let (true, Source::Stored(bytes, revision)) = (self.is_direct(), source) {
             return codec::stored_item_to_json(storage, bytes, revision, out);
         }
         let mut value = codec::to_served(&self.served, self.stored(source)?)?;
@@ -201,10 +185,8 @@ impl Show {
         Ok(())
     }
 
-    fn raw_message(&self, source: Source<'_>, direct: bool) -> Result<Vec<u8>, Status> {
-        if let (true, Source::Stored(bytes, revision)) = (direct, source) {
-            return codec::stored_message(&self.served.storage, bytes, revision);
-        }
+    /// An item of a list as a protobuf message, by way of its tree.
+    pub(crate) fn raw_message(&self, source: Source<'_>) -> Result<Vec<u8>, Status> {
         let mut out = Vec::new();
         let value = codec::to_served(&self.served, self.stored(source)?)?;
         codec::write_message(&self.served, &value, &mut out);
@@ -296,7 +278,7 @@ pub fn typed(value: &Value, form: Form) -> Bytes {
 }
 
 /// Turns compact JSON into the answer's final form.
-fn finish(form: Form, out: Vec<u8>) -> Result<Bytes, Status> {
+pub(crate) fn finish(form: Form, out: Vec<u8>) -> Result<Bytes, Status> {
     Ok(match form.encoding {
         Encoding::Protobuf => out.into(),
         Encoding::Yaml => codec::json_to_yaml(&out).into(),
@@ -343,7 +325,7 @@ impl ListMeta {
         map
     }
 
-    fn view(&self) -> codec::ListMeta<'_> {
+    pub(crate) fn view(&self) -> codec::ListMeta<'_> {
         codec::ListMeta {
             resource_version: &self.resource_version_text,
             continue_token: &self.continue_token,

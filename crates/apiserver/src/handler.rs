@@ -25,6 +25,7 @@ use crate::api::{Answer, Api, ApiRequest, Content, not_allowed};
 use crate::body::{Body, Chunks, RequestBody};
 use crate::encode::typed;
 use crate::health::Health;
+use crate::listing::WHOLE_BYTES_MAX;
 use crate::metrics::{LongRunning, Metrics};
 use crate::negotiate::{ACCEPTED, Encoding, Form, LISTED, Offer, STREAMED, negotiate, not_acceptable, route_accepts};
 use crate::query::Query;
@@ -36,8 +37,8 @@ use crate::{discovery::Discovery, proxy, virtuals::Virtuals};
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// So much of a body that is too large is read and dropped before it is refused.
 const BODY_BYTES_DROPPED: usize = 256 * 1024;
-/// Answers larger than this are compressed for those who accept it.
-const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// And for so long.
+const BODY_DROPPED_WITHIN: Duration = Duration::from_secs(1);
 /// Warnings are cut to this many characters in all (upstream's limit) once there are many of them.
 const WARNING_CHARS_MAX: usize = 4 * 1024;
 const WARNING_CHARS_EACH: usize = 256;
@@ -160,7 +161,11 @@ impl Chain {
             headers: parts.headers,
         };
         let mut warnings = Vec::new();
-        let outcome = self.run(peer, &mut head, body, upgrade.then_some(parts.extensions), &mut warnings).await;
+        let mut body = Some(body);
+        let outcome = self.run(peer, &mut head, &mut body, upgrade.then_some(parts.extensions), &mut warnings).await;
+        if let Some(body) = body {
+            drop_rest(body).await;
+        }
         let response = match outcome {
             Ok(Outcome::Answer(answer)) => self.render(answer, &head),
             Ok(Outcome::Response(response)) => response,
@@ -189,7 +194,7 @@ impl Chain {
         &self,
         peer: &Peer,
         head: &mut Head,
-        body: RequestBody,
+        body: &mut Option<RequestBody>,
         upgrade: Option<http::Extensions>,
         warnings: &mut Vec<String>,
     ) -> Result<Outcome, Status> {
@@ -212,7 +217,6 @@ impl Chain {
             }
         };
         if !head.info.is_resource {
-            drop(body);
             return self.non_resource(head);
         }
         if !self.discovery.has_group(&self.api.registry, &head.info.group) || head.info.path.starts_with("//") {
@@ -234,7 +238,7 @@ impl Chain {
         {
             warnings.extend(kind.deprecation().map(str::to_owned));
         }
-        let body = if long_running { Bytes::new() } else { read_body(body, self.request_timeout).await? };
+        let body = if long_running { Bytes::new() } else { read_body(take(body), self.request_timeout).await? };
         let request = ApiRequest {
             info: head.info.clone(),
             query: head.query.clone(),
@@ -418,6 +422,13 @@ impl Chain {
         }
         *response.body_mut() = match answer.content {
             Content::Watch(watch) => Body::Stream(watch),
+            Content::List(mut list) => {
+                if accepts_gzip(head) {
+                    list.compress();
+                    say_gzip(response.headers_mut());
+                }
+                Body::List(list)
+            }
             Content::Whole(bytes) => whole(bytes, head, response.headers_mut()),
         };
         response
@@ -468,22 +479,50 @@ enum Outcome {
     Response(Response<Body>),
 }
 
+fn accepts_gzip(head: &Head) -> bool {
+    let accepts = head.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    accepts.split(',').any(|part| part.trim().split(';').next() == Some("gzip"))
+}
+
+fn say_gzip(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
 /// A whole body, compressed if that is wanted and worth it.
 fn whole(bytes: Bytes, head: &Head, headers: &mut HeaderMap) -> Body {
-    let accepts = head.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let gzip = accepts.split(',').any(|part| part.trim().split(';').next() == Some("gzip"));
-    if bytes.len() > GZIP_BYTES_MIN && gzip {
+    if bytes.len() > WHOLE_BYTES_MAX && accepts_gzip(head) {
         let mut encoder =
             flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
         if std::io::Write::write_all(&mut encoder, &bytes).is_ok()
             && let Ok(packed) = encoder.finish()
         {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            say_gzip(headers);
             return Body::Full(packed.into());
         }
     }
     Body::Full(bytes)
+}
+
+/// The body, for whoever reads it.
+fn take(body: &mut Option<RequestBody>) -> RequestBody {
+    body.take().unwrap_or_else(|| RequestBody::Whole(Bytes::new()))
+}
+
+/// Reads what is left of a body that nobody wanted. Clients that are still sending it when a refusal comes (HTTP/2 would
+/// reset the stream) do not all look at the refusal.
+async fn drop_rest(mut body: RequestBody) {
+    let mut received = 0;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            received += frame.data_ref().map_or(0, Bytes::len);
+            if received > BODY_BYTES_DROPPED {
+                break;
+            }
+        }
+    };
+    // Whoever is that slow has to take it as it comes.
+    let _ = tokio::time::timeout(BODY_DROPPED_WITHIN, read).await;
 }
 
 async fn read_body(mut body: RequestBody, timeout: Duration) -> Result<Bytes, Status> {

@@ -16,6 +16,7 @@ mod files;
 pub mod handler;
 pub mod health;
 pub mod in_process;
+pub mod listing;
 pub mod metrics;
 mod negotiate;
 pub mod options;

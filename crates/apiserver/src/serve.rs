@@ -86,7 +86,7 @@ pub async fn serve<H: Handler>(
     let (ending, _) = watch::channel(false);
     let limits = Arc::new(limits);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use api_semantics::status::Status;
 use bytes::{Bytes, BytesMut};
 use registry::WatchAnswer;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use watch_cache::{Event, EventType, FrameKey, Object, Progress, Watcher};
 
 use crate::body::Chunks;
@@ -36,18 +36,8 @@ pub struct WatchPlan {
 }
 
 /// A running watch.
-pub struct WatchBody {
-    state: Option<Box<State>>,
-    step: Option<Step>,
-}
-
-type Step = Pin<Box<dyn Future<Output = (Option<Box<State>>, Option<Bytes>)> + Send>>;
-
-impl std::fmt::Debug for WatchBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WatchBody")
-    }
-}
+#[derive(Debug)]
+pub struct WatchBody(State);
 
 /// How frames are told apart in an event's cache of them; none if they are not shared.
 fn form_id(show: &Show) -> Option<u32> {
@@ -67,16 +57,30 @@ fn form_id(show: &Show) -> Option<u32> {
     Some(encoding | transform << 2 | u32::from(show.served.converts()) << 5)
 }
 
+#[derive(Debug)]
 struct State {
     plan: WatchPlan,
     form: Option<u32>,
     initial: std::vec::IntoIter<Arc<Object>>,
     marks_initial_end: Option<u64>,
-    watcher: Result<Watcher, Option<Status>>,
+    source: Changes,
     first: bool,
     end: Instant,
-    next_bookmark: Option<Instant>,
+    /// Whether bookmarks are due.
+    bookmarks: bool,
+    /// When the next bookmark is due, or the end.
+    alarm: Pin<Box<Sleep>>,
     bookmarked: u64,
+}
+
+/// Where changes come from.
+#[derive(Debug)]
+enum Changes {
+    Watcher(Watcher),
+    /// Nowhere: the watch was refused or cut off, and says so.
+    Refused(Status),
+    /// It has said all.
+    Over,
 }
 
 impl WatchBody {
@@ -84,33 +88,29 @@ impl WatchBody {
     pub fn new(plan: WatchPlan, started: Result<WatchAnswer, Status>) -> Self {
         let now = Instant::now();
         let end = now + plan.deadline;
-        let next_bookmark = plan.bookmarks.then(|| bookmark_after(now, end));
         let form = form_id(&plan.show);
-        let state = match started {
-            Ok(answer) => State {
-                form,
-                initial: answer.initial.map(|snapshot| snapshot.objects).unwrap_or_default().into_iter(),
-                marks_initial_end: answer.marks_initial_end.then_some(answer.revision),
-                watcher: Ok(answer.watcher),
-                first: true,
-                end,
-                next_bookmark,
-                bookmarked: 0,
-                plan,
-            },
-            Err(status) => State {
-                form,
-                initial: Vec::new().into_iter(),
-                marks_initial_end: None,
-                watcher: Err(Some(status)),
-                first: true,
-                end,
-                next_bookmark: None,
-                bookmarked: 0,
-                plan,
-            },
+        let (initial, marks_initial_end, source) = match started {
+            Ok(answer) => (
+                answer.initial.map(|snapshot| snapshot.objects).unwrap_or_default(),
+                answer.marks_initial_end.then_some(answer.revision),
+                Changes::Watcher(answer.watcher),
+            ),
+            Err(status) => (Vec::new(), None, Changes::Refused(status)),
         };
-        Self { state: Some(Box::new(state)), step: None }
+        let bookmarks = plan.bookmarks;
+        let due = if bookmarks { bookmark_after(now, end).min(end) } else { end };
+        Self(State {
+            plan,
+            form,
+            initial: initial.into_iter(),
+            marks_initial_end,
+            source,
+            first: true,
+            end,
+            bookmarks,
+            alarm: Box::pin(tokio::time::sleep_until(due)),
+            bookmarked: 0,
+        })
     }
 }
 
@@ -122,77 +122,70 @@ fn bookmark_after(now: Instant, end: Instant) -> Instant {
 
 impl Chunks for WatchBody {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let step = match (&mut self.step, self.state.take()) {
-            (Some(step), _) => step,
-            (None, Some(state)) => self.step.insert(Box::pin(advance(state))),
-            (None, None) => return Poll::Ready(None),
-        };
-        let (state, chunk) = std::task::ready!(step.as_mut().poll(context));
-        self.step = None;
-        self.state = state;
-        Poll::Ready(chunk)
-    }
-}
-
-/// Makes the next chunk; without a state after it the watch is over.
-async fn advance(mut state: Box<State>) -> (Option<Box<State>>, Option<Bytes>) {
-    loop {
-        let chunk = state.initial_chunk();
-        if !chunk.is_empty() {
-            return (Some(state), Some(chunk));
-        }
-        let watcher = match &mut state.watcher {
-            Ok(watcher) => watcher,
-            Err(status) => {
-                let Some(status) = status.take() else { return (None, None) };
-                let chunk = state.error(&status);
-                return (Some(state), Some(chunk));
-            }
-        };
-        let wake = state.next_bookmark.unwrap_or(state.end).min(state.end);
-        tokio::select! {
-            biased;
-            batch = watcher.next() => match batch {
-                Ok(batch) => {
-                    let chunk = state.events(&batch);
-                    if !chunk.is_empty() {
-                        return (Some(state), Some(chunk));
-                    }
-                }
-                Err(_) => {
-                    // Too slow: what it has not seen is gone. The client lists again.
-                    let status = Status::expired("The resourceVersion for the provided watch is too old.");
-                    state.watcher = Err(Some(status));
-                }
-            },
-            () = tokio::time::sleep_until(wake) => {
-                let now = Instant::now();
-                if now >= state.end {
-                    return (None, None);
-                }
-                state.next_bookmark = Some(bookmark_after(now, state.end));
-                let revision = state.plan.progress.revision();
-                // Events up to there may be waiting: they come first.
-                let chunk = match &mut state.watcher {
-                    Ok(watcher) => match watcher.try_next() {
-                        Ok(batch) if batch.is_empty() && revision > state.bookmarked => {
-                            state.bookmarked = revision;
-                            state.plan.show.bookmark(revision, false).unwrap_or_default()
-                        }
-                        Ok(batch) => state.events(&batch),
-                        Err(_) => continue,
-                    },
-                    Err(_) => continue,
-                };
-                if !chunk.is_empty() {
-                    return (Some(state), Some(chunk));
-                }
-            }
-        }
+        self.0.poll_next(context)
     }
 }
 
 impl State {
+    /// Makes the next chunk; none once the watch is over.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            let chunk = self.initial_chunk();
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(chunk));
+            }
+            let changes = match &mut self.source {
+                // However much there is to show.
+                Changes::Watcher(_) if Instant::now() >= self.end => return Poll::Ready(None),
+                Changes::Watcher(watcher) => watcher.poll_next(context),
+                Changes::Refused(status) => {
+                    let status = std::mem::take(status);
+                    self.source = Changes::Over;
+                    return Poll::Ready(Some(self.error(&status)));
+                }
+                Changes::Over => return Poll::Ready(None),
+            };
+            let chunk = match changes {
+                Poll::Ready(Ok(batch)) => self.events(&batch),
+                Poll::Ready(Err(_)) => {
+                    // Too slow: what it has not seen is gone. The client lists again.
+                    let status = Status::expired("The resourceVersion for the provided watch is too old.");
+                    self.source = Changes::Refused(status);
+                    continue;
+                }
+                Poll::Pending => {
+                    std::task::ready!(self.alarm.as_mut().poll(context));
+                    let now = Instant::now();
+                    if now >= self.end {
+                        return Poll::Ready(None);
+                    }
+                    let due = if self.bookmarks { bookmark_after(now, self.end).min(self.end) } else { self.end };
+                    self.alarm.as_mut().reset(due);
+                    self.bookmark()
+                }
+            };
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(chunk));
+            }
+        }
+    }
+
+    /// A bookmark of where all caches are, with the events before it.
+    fn bookmark(&mut self) -> Bytes {
+        let revision = self.plan.progress.revision();
+        let Changes::Watcher(watcher) = &mut self.source else { return Bytes::new() };
+        match watcher.try_next() {
+            // Events up to there may be waiting: they come first, and the bookmark another time.
+            Ok(batch) if !batch.is_empty() => self.events(&batch),
+            Ok(_) if revision > self.bookmarked => {
+                self.bookmarked = revision;
+                self.plan.show.bookmark(revision, false).unwrap_or_default()
+            }
+            // Who was too slow is told so when it is asked for more.
+            _ => Bytes::new(),
+        }
+    }
+
     fn initial_chunk(&mut self) -> Bytes {
         let mut chunk = BytesMut::new();
         while chunk.len() < CHUNK_BYTES {

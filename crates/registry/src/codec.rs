@@ -148,9 +148,11 @@ pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, store
             labels.sort();
             labels.into_boxed_slice()
         };
-        let view = match stored_as {
-            StoredAs::Protobuf => meta::scan(proto::envelope::split(bytes).ok()?.raw).ok()?,
-            StoredAs::Json => meta::scan_json(bytes).ok()?,
+        let (view, stamp) = match stored_as {
+            StoredAs::Protobuf => {
+                (meta::scan(proto::envelope::split(bytes).ok()?.raw).ok()?, meta::Stamp::of(bytes).ok()?)
+            }
+            StoredAs::Json => (meta::scan_json(bytes).ok()?, meta::Stamp::default()),
         };
         let selectable = kind.selectable_fields();
         let fields = if selectable.is_empty() {
@@ -169,6 +171,7 @@ pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, store
             name: view.name.as_ref().into(),
             labels: labels_of(view.labels.iter().map(|(k, v)| (SmolStr::new(k), SmolStr::new(v))).collect()),
             fields,
+            stamp,
         })
     })
 }
@@ -186,8 +189,8 @@ pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut 
     match storage.stored_as {
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
-            let message = meta::splice_message(envelope.raw, revision).map_err(|e| unreadable(storage, e))?;
-            transcode::proto_to_json(storage.codec(), &envelope.api_version, &envelope.kind, &message, out)
+            let (api_version, kind) = (&envelope.api_version, &envelope.kind);
+            transcode::stored_to_json(storage.codec(), api_version, kind, envelope.raw, revision, out)
                 .map_err(|e| unreadable(storage, e))
         }
         StoredAs::Json => {
@@ -214,8 +217,8 @@ pub fn stored_item_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: 
     match storage.stored_as {
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
-            let message = meta::splice_message(envelope.raw, revision).map_err(|e| unreadable(storage, e))?;
-            transcode::proto_to_json(storage.codec(), "", "", &message, out).map_err(|e| unreadable(storage, e))
+            transcode::stored_to_json(storage.codec(), "", "", envelope.raw, revision, out)
+                .map_err(|e| unreadable(storage, e))
         }
         StoredAs::Json => stored_to_json(storage, bytes, revision, out),
     }
@@ -228,15 +231,6 @@ pub fn stored_item_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: 
 pub fn stored_to_protobuf(storage: &Storage, bytes: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), Status> {
     out.extend_from_slice(&meta::splice_resource_version(bytes, revision).map_err(|e| unreadable(storage, e))?);
     Ok(())
-}
-
-/// Stored bytes as a bare protobuf message.
-///
-/// # Errors
-/// 500 if the bytes are no protobuf.
-pub fn stored_message(storage: &Storage, bytes: &[u8], revision: u64) -> Result<Vec<u8>, Status> {
-    let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
-    meta::splice_message(envelope.raw, revision).map_err(|e| unreadable(storage, e))
 }
 
 /// A tree of the served version as JSON.
@@ -289,39 +283,49 @@ pub fn json_to_yaml(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A list as JSON; `write` writes one item, `capacity` is about how many bytes it will have.
-///
-/// # Errors
-/// Those of `write`.
-pub fn list_json<S>(
+/// How JSON orders the members of a list of a resource.
+fn order(served: &Served) -> list::Order {
+    match served.storage.stored_as {
+        StoredAs::Protobuf => list::Order::Declared,
+        StoredAs::Json => list::Order::Sorted,
+    }
+}
+
+/// The beginning of a list as JSON; its items follow, with commas between them.
+pub fn list_json_head(served: &Served, kind: &str, metadata: ListMeta<'_>, out: &mut Vec<u8>) {
+    list::json_head(order(served), &served.api_version, kind, metadata, out);
+}
+
+/// The end of a list as JSON.
+pub fn list_json_tail(served: &Served, kind: &str, metadata: ListMeta<'_>, out: &mut Vec<u8>) {
+    list::json_tail(order(served), kind, metadata, out);
+}
+
+/// The beginning of a list as enveloped protobuf, whose items are messages of these lengths. [`list_protobuf_item_head`]
+/// and the message follow for each, and then [`list_protobuf_tail`].
+pub fn list_protobuf_head(
     served: &Served,
     kind: &str,
     metadata: ListMeta<'_>,
-    items: impl Iterator<Item = S>,
-    capacity: usize,
-    mut write: impl FnMut(S, &mut Vec<u8>) -> Result<(), Status>,
-) -> Result<Vec<u8>, Status> {
-    let order = match served.storage.stored_as {
-        StoredAs::Protobuf => list::Order::Declared,
-        StoredAs::Json => list::Order::Sorted,
-    };
-    let mut out = Vec::with_capacity(capacity + 4096);
-    list::json_head(order, &served.api_version, kind, metadata, &mut out);
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(item, &mut out)?;
-    }
-    list::json_tail(order, kind, metadata, &mut out);
-    Ok(out)
+    lengths: impl Iterator<Item = usize>,
+    out: &mut Vec<u8>,
+) {
+    list::proto_head(&served.api_version, kind, metadata, lengths.map(list::proto_item_len).sum(), out);
 }
 
-/// A list as enveloped protobuf, of bare messages.
-pub fn list_protobuf(served: &Served, kind: &str, metadata: ListMeta<'_>, items: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(items.iter().map(|item| item.len() + 8).sum::<usize>() + 128);
-    list::proto(&served.api_version, kind, metadata, items.iter().map(Vec::as_slice), &mut out);
-    out
+/// The bytes that an item takes whose message has this length.
+pub fn list_protobuf_item_len(length: usize) -> usize {
+    list::proto_item_len(length)
+}
+
+/// What comes before an item's message.
+pub fn list_protobuf_item_head(length: usize, out: &mut Vec<u8>) {
+    list::proto_item_head(length, out);
+}
+
+/// The end of a list as enveloped protobuf.
+pub fn list_protobuf_tail(out: &mut Vec<u8>) {
+    list::proto_tail(out);
 }
 
 /// One protobuf watch frame: its length, then a WatchEvent around the enveloped object.

@@ -10,10 +10,12 @@ use api_semantics::status::Status;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use store::{
-    Batch, LeaseId, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest, WatchSink,
+    Batch, LeaseId, RangeRequest, Revision, SharedLeases, SharedStore, StoreError, Subscription, WatchRequest,
+    WatchSink,
 };
-use watch_cache::{Options, Progress, ResourceCache};
-use world::World;
+use tokio::sync::oneshot;
+use watch_cache::{History, Progress, ResourceCache};
+use world::{Clock, World};
 
 use crate::codec;
 use crate::hooks::Hooks;
@@ -26,24 +28,53 @@ const EVENT_TTL_MS: u64 = 3_600_000;
 /// The key prefix of everything in the store.
 pub const ROOT: &str = "/registry/";
 
-/// Events of one resource are kept up to this many bytes.
-const HISTORY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// And at least this many, so that watchers of large objects can be late, too.
-const HISTORY_EVENTS_MIN: usize = 128;
+/// Events can be watched for this long, as in the store.
+const HISTORY_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Or up to this many bytes of them, of all resources together, whichever is less.
+const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Events go with those that come later anyway. If none come, they go in portions of this length.
+const HISTORY_SLACK: Duration = Duration::from_secs(15);
+/// A store may let go of history while a start reads it. It is then read anew, at most so often.
+const START_ATTEMPTS_MAX: usize = 10;
 
 /// All resources, and the ways to read and change their objects.
 pub struct Registry {
     pub(crate) store: SharedStore,
     pub(crate) world: World,
     pub(crate) progress: Arc<Progress>,
+    history: Arc<History>,
     pub(crate) leases: SharedLeases,
     /// How long Events are kept, in milliseconds.
     event_ttl: AtomicU64,
     pub(crate) admission: Arc<admission::Admission>,
     pub(crate) hooks: Hooks,
     tables: Arc<ArcSwap<Tables>>,
+    /// Lets go of old history.
+    _trimming: Task,
     /// Dropped last: ends the stream of changes.
     _subscription: Subscription,
+}
+
+/// A task that ends when this is dropped.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lets go of history that is too old, though nothing new comes.
+async fn trim(history: Arc<History>, progress: Arc<Progress>, clock: Arc<dyn Clock>) {
+    loop {
+        match history.next_due() {
+            Some(due) => {
+                world::timer::sleep_until(&*clock, due.saturating_add(HISTORY_SLACK)).await;
+                history.trim();
+            }
+            None => progress.reached(progress.revision() + 1).await,
+        }
+    }
 }
 
 impl std::fmt::Debug for Registry {
@@ -85,6 +116,8 @@ struct Feed {
     tables: Arc<ArcSwap<Tables>>,
     progress: Arc<Progress>,
     observers: Observers,
+    /// Is told why the stream ended, while there is somebody to ask.
+    ended: Option<oneshot::Sender<StoreError>>,
 }
 
 /// The observer of a storage.
@@ -124,7 +157,10 @@ impl WatchSink for Feed {
 
     fn end(&mut self, error: StoreError) {
         // The caches would serve old states as new from here on: nobody may take them for the truth.
-        tracing::error!(%error, "the store's stream of changes ended; the caches stand still");
+        match self.ended.take().map(|ended| ended.send(error.clone())) {
+            Some(Ok(())) => {}
+            _ => tracing::error!(%error, "the store's stream of changes ended; the caches stand still"),
+        }
     }
 }
 
@@ -165,29 +201,36 @@ impl Registry {
         observers: Observers,
         served: impl Fn(&api_types::Resource) -> bool,
     ) -> Result<Arc<Self>, StartError> {
-        let progress = Arc::new(Progress::default());
-        let mut tables = Tables::default();
-        for registration in builtin(&served) {
-            register(&mut tables, registration, &progress);
-        }
-        let revision = store.current_revision().await.map_err(StartError::Read)?;
-        for storage in tables.by_prefix.values() {
-            load(&store, storage, revision).await?;
-            if let Some(observer) = observer_of(&observers, storage) {
-                for object in storage.cache.list(&watch_cache::Selection::default(), None, 0).objects {
-                    let key = storage.suffix(&object.index.namespace, &object.index.name);
-                    observer(&key, codec::decode_stored(storage, &object.bytes, object.revision).ok().as_ref());
-                }
+        let mut attempts = 1;
+        let Followed { tables, progress, history, subscription } = loop {
+            // Watches may go on from before a restart as long as the store knows what came since; if it forgets too
+            // fast to be read, they start anew.
+            let revision = match attempts {
+                START_ATTEMPTS_MAX => store.current_revision().await.map_err(StartError::Read)?,
+                _ => oldest_readable(&store).await?,
+            };
+            match follow(&store, &world, &observers, &served, revision).await {
+                Err(StartError::Read(StoreError::Compacted { .. })) if attempts < START_ATTEMPTS_MAX => attempts += 1,
+                result => break result?,
             }
-        }
-        progress.advance(revision.0);
-        let tables = Arc::new(ArcSwap::from_pointee(tables));
-        let feed = Feed { tables: Arc::clone(&tables), progress: Arc::clone(&progress), observers };
-        let subscription = store.subscribe(WatchRequest::prefix_after(ROOT.as_bytes(), revision), Box::new(feed));
+        };
         let leases = SharedLeases::new(Arc::clone(&store), Arc::clone(&world.clock));
+        let trimming = Task(tokio::spawn(trim(Arc::clone(&history), Arc::clone(&progress), Arc::clone(&world.clock))));
         let registry = Arc::new_cyclic(|this: &Weak<Self>| {
             hooks.attach(this.clone());
-            Self { store, world, progress, leases, event_ttl: AtomicU64::new(EVENT_TTL_MS), admission, hooks, tables, _subscription: subscription }
+            Self {
+                store,
+                world,
+                progress,
+                history,
+                leases,
+                event_ttl: AtomicU64::new(EVENT_TTL_MS),
+                admission,
+                hooks,
+                tables,
+                _trimming: trimming,
+                _subscription: subscription,
+            }
         });
         Ok(registry)
     }
@@ -211,7 +254,7 @@ impl Registry {
     /// If the store cannot be read.
     pub async fn register(&self, registration: Registration) -> Result<(), StartError> {
         let mut fresh = Tables::default();
-        register(&mut fresh, registration, &self.progress);
+        register(&mut fresh, registration, &self.progress, &self.history);
         // Changes that come while the snapshot is read are not lost: nothing is served before the table is swapped,
         // and what came between the snapshot and the swap is read again.
         for storage in fresh.by_prefix.values() {
@@ -343,11 +386,10 @@ fn home(info: &api_types::Resource) -> (SmolStr, SmolStr) {
     }
 }
 
-fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Progress>) {
+fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Progress>, history: &Arc<History>) {
     let Registration { stored: (api_version, type_id), versions, schema, kind, stored_as, prefix } = registration;
     let Some((first, _)) = versions.first().cloned() else { return };
     let index = codec::indexer(schema.clone(), type_id, kind.clone(), stored_as);
-    let options = Options { index, history_bytes_max: HISTORY_BYTES_MAX, history_events_min: HISTORY_EVENTS_MIN };
     let storage = Arc::new(Storage {
         group_resource: api_semantics::status::GroupResource::new(first.group.clone(), first.resource.clone()),
         kind_name: first.kind.clone(),
@@ -360,7 +402,7 @@ fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Prog
         has_status: first.subresource("status").is_some(),
         resets: Resets::new(first.subresource("status").is_some()),
         prefix: api_schema::format_smolstr!("{ROOT}{prefix}/"),
-        cache: Arc::new(ResourceCache::new(options, Arc::clone(progress))),
+        cache: Arc::new(ResourceCache::new(index, Arc::clone(progress), Arc::clone(history))),
     });
     tables.by_prefix.insert(api_schema::format_smolstr!("{prefix}/"), Arc::clone(&storage));
     for (info, type_id) in versions {
@@ -370,6 +412,76 @@ fn register(tables: &mut Tables, registration: Registration, progress: &Arc<Prog
         let rules = kinds::all::find(&info.group, &info.resource).filter(|kind| kind.group() != storage.kind.group());
         let served = Served { info, api_version, type_id, rules, storage: Arc::clone(&storage) };
         tables.served.insert(key, Arc::new(served));
+    }
+}
+
+/// Caches that follow a store.
+struct Followed {
+    tables: Arc<ArcSwap<Tables>>,
+    progress: Arc<Progress>,
+    history: Arc<History>,
+    subscription: Subscription,
+}
+
+/// Loads the caches as of a revision and lets them follow the store from there, up to the present.
+async fn follow(
+    store: &SharedStore,
+    world: &World,
+    observers: &Observers,
+    served: &impl Fn(&api_types::Resource) -> bool,
+    revision: Revision,
+) -> Result<Followed, StartError> {
+    let progress = Arc::new(Progress::default());
+    let history = Arc::new(History::new(Arc::clone(&world.clock), HISTORY_AGE_MAX, HISTORY_BYTES_MAX));
+    let mut tables = Tables::default();
+    for registration in builtin(served) {
+        register(&mut tables, registration, &progress, &history);
+    }
+    for storage in tables.by_prefix.values() {
+        load(store, storage, revision).await?;
+    }
+    tell(observers, &tables, true);
+    progress.advance(revision.0);
+    let tables = Arc::new(ArcSwap::from_pointee(tables));
+    let (ended, end) = oneshot::channel();
+    let feed = Feed {
+        tables: Arc::clone(&tables),
+        progress: Arc::clone(&progress),
+        observers: observers.clone(),
+        ended: Some(ended),
+    };
+    let subscription = store.subscribe(WatchRequest::prefix_after(ROOT.as_bytes(), revision), Box::new(feed));
+    let newest = store.current_revision().await.map_err(StartError::Read)?;
+    store.request_progress();
+    tokio::select! {
+        biased;
+        Ok(error) = end => {
+            drop(subscription);
+            tell(observers, &tables.load(), false);
+            Err(StartError::Read(error))
+        }
+        () = progress.reached(newest.0) => Ok(Followed { tables, progress, history, subscription }),
+    }
+}
+
+/// Tells the observers of all objects in the caches, that they are there or that they are not.
+fn tell(observers: &Observers, tables: &Tables, present: bool) {
+    for storage in tables.by_prefix.values() {
+        let Some(observer) = observer_of(observers, storage) else { continue };
+        for object in storage.cache.list(&watch_cache::Selection::default(), None, 0).objects {
+            let key = storage.suffix(&object.index.namespace, &object.index.name);
+            let value = codec::decode_stored(storage, &object.bytes, object.revision).ok().filter(|_| present);
+            observer(&key, value.as_ref());
+        }
+    }
+}
+
+/// The oldest revision that the store can show.
+async fn oldest_readable(store: &SharedStore) -> Result<Revision, StartError> {
+    match store.get(ROOT.as_bytes(), Some(Revision::FIRST)).await {
+        Ok(_) => Ok(Revision::FIRST),
+        Err(StoreError::Compacted { compacted, .. }) => Ok(compacted),
+        Err(error) => Err(StartError::Read(error)),
     }
 }
 

@@ -10,31 +10,17 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::history::History;
 use crate::object::{Event, Index, Object};
 use crate::selection::Selection;
+use crate::sleepers::Sleepers;
 use crate::watcher::{Expired, Watcher};
 
 /// How far back frames are kept with their events; slower watchers make their own.
 const FRAMES_BACK: usize = 2048;
 
-/// What reads an object's index out of its bytes.
+/// What reads an object's index out of its bytes; `None` for bytes that are no object.
 pub type Indexer = Box<dyn Fn(&Bytes) -> Option<Index> + Send + Sync>;
-
-/// How a resource is cached.
-pub struct Options {
-    /// Reads the index out of stored bytes; `None` for bytes that are no object.
-    pub index: Indexer,
-    /// The most bytes of events to keep.
-    pub history_bytes_max: usize,
-    /// The least number of events to keep, whatever their size.
-    pub history_events_min: usize,
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("history_bytes_max", &self.history_bytes_max).finish_non_exhaustive()
-    }
-}
 
 /// How far the one stream of store events has been applied, for all resources.
 #[derive(Debug)]
@@ -90,13 +76,21 @@ pub struct Snapshot {
 }
 
 /// All objects of one resource and the events of its recent past.
-#[derive(Debug)]
 pub struct ResourceCache {
-    options: Options,
+    index: Indexer,
     progress: Arc<Progress>,
+    history: Arc<History>,
     state: RwLock<State>,
-    /// The sequence number behind the newest event.
-    pub(crate) newest: watch::Sender<u64>,
+    /// The watchers that wait.
+    pub(crate) sleepers: Sleepers,
+    /// The sequence number behind the newest event, for [`Self::appears`].
+    newest: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for ResourceCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResourceCache").field("objects", &self.len()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +99,6 @@ pub(crate) struct State {
     pub(crate) events: VecDeque<Arc<Event>>,
     /// The sequence number of `events[0]`.
     pub(crate) first_seq: u64,
-    history_bytes: usize,
     /// A watch may start from this revision or later.
     pub(crate) floor: u64,
     /// The revision of the newest event.
@@ -119,16 +112,18 @@ impl State {
 }
 
 impl ResourceCache {
-    /// An empty cache that follows `progress`.
-    pub fn new(options: Options, progress: Arc<Progress>) -> Self {
-        Self { options, progress, state: RwLock::default(), newest: watch::Sender::new(0) }
+    /// An empty cache that follows `progress` and keeps its events for as long as `history` allows.
+    pub fn new(index: Indexer, progress: Arc<Progress>, history: Arc<History>) -> Self {
+        let (state, sleepers, newest) = (RwLock::default(), Sleepers::default(), watch::Sender::new(0));
+        Self { index, progress, history, state, sleepers, newest }
     }
 
-    /// Fills the cache with the objects of a snapshot of the store. `key` is what follows the resource's prefix.
+    /// Fills the cache with the objects of a snapshot of the store: watches start there or later. `key` is what follows
+    /// the resource's prefix.
     pub fn load(&self, objects: impl IntoIterator<Item = (SmolStr, u64, Bytes)>, revision: u64) {
         let mut state = self.state.write();
         for (key, revision, bytes) in objects {
-            if let Some(index) = (self.options.index)(&bytes) {
+            if let Some(index) = (self.index)(&bytes) {
                 state.objects.insert(key, Arc::new(Object { revision, bytes, index }));
             }
         }
@@ -137,9 +132,9 @@ impl ResourceCache {
     }
 
     /// Applies one change from the store; `bytes` is none for a deletion. Watchers learn of it by [`Self::publish`].
-    pub fn apply(&self, key: &str, revision: u64, bytes: Option<Bytes>) {
+    pub fn apply(self: &Arc<Self>, key: &str, revision: u64, bytes: Option<Bytes>) {
         let object = bytes.and_then(|bytes| {
-            let index = (self.options.index)(&bytes)?;
+            let index = (self.index)(&bytes)?;
             Some(Arc::new(Object { revision, bytes, index }))
         });
         let mut state = self.state.write();
@@ -152,49 +147,31 @@ impl ResourceCache {
             return;
         }
         let event = Arc::new(Event::new(revision, object, previous));
-        state.history_bytes += event.weight();
+        let weight = event.weight();
         state.events.push_back(event);
-        self.trim(&mut state);
         let back = state.events.len().checked_sub(FRAMES_BACK).and_then(|at| state.events.get(at)).cloned();
         drop(state);
         if let Some(event) = back {
             event.forget_frames();
         }
+        self.history.add(self, revision, weight);
     }
 
     /// Wakes the watchers, after a batch of [`Self::apply`].
     pub fn publish(&self) {
         let end = self.state.read().end_seq();
         self.newest.send_if_modified(|seen| std::mem::replace(seen, end) != end);
+        self.sleepers.wake(end);
     }
 
-    fn trim(&self, state: &mut State) {
-        while state.history_bytes > self.options.history_bytes_max
-            && state.events.len() > self.options.history_events_min
-        {
-            self.drop_oldest(state);
-        }
-    }
-
-    fn drop_oldest(&self, state: &mut State) {
-        if let Some(event) = state.events.pop_front() {
-            state.history_bytes -= event.weight();
+    /// Lets go of the events up to a revision.
+    pub(crate) fn forget(&self, revision: u64) {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        while let Some(event) = state.events.pop_front_if(|event| event.revision <= revision) {
             state.first_seq += 1;
             state.floor = state.floor.max(event.revision);
         }
-    }
-
-    /// Forgets the events up to a revision, as the store has compacted it.
-    pub fn compact(&self, revision: u64) {
-        let mut state = self.state.write();
-        while state.events.front().is_some_and(|event| event.revision <= revision) {
-            self.drop_oldest(&mut state);
-        }
-    }
-
-    /// Whether there are events that [`Self::compact`] could forget.
-    pub fn has_history(&self) -> bool {
-        !self.state.read().events.is_empty()
     }
 
     /// The progress that this cache follows.
@@ -204,7 +181,7 @@ impl ResourceCache {
 
     /// Reads the index out of stored bytes.
     pub fn index(&self, bytes: &Bytes) -> Option<Index> {
-        (self.options.index)(bytes)
+        (self.index)(bytes)
     }
 
     /// The newest version of an object in the cache.
@@ -277,7 +254,6 @@ impl ResourceCache {
 
     /// Watches the changes after `revision`.
     pub fn watch_from(self: &Arc<Self>, selection: Selection, revision: u64) -> Result<Watcher, Expired> {
-        let receiver = self.newest.subscribe();
         let state = self.state.read();
         if revision < state.floor {
             return Err(Expired);
@@ -285,18 +261,17 @@ impl ResourceCache {
         let skipped = state.events.partition_point(|event| event.revision <= revision);
         let next = state.first_seq + skipped as u64;
         drop(state);
-        Ok(Watcher::new(Arc::clone(self), selection, next, receiver))
+        Ok(Watcher::new(Arc::clone(self), selection, next))
     }
 
     /// The present objects and the changes from then on, without gap or overlap.
     pub fn watch_with_snapshot(self: &Arc<Self>, selection: Selection) -> (Snapshot, Watcher) {
-        let receiver = self.newest.subscribe();
         let applied = self.progress.revision();
         let state = self.state.read();
         let snapshot = self.snapshot(&state, applied, &selection, None, 0);
         let next = state.end_seq();
         drop(state);
-        (snapshot, Watcher::new(Arc::clone(self), selection, next, receiver))
+        (snapshot, Watcher::new(Arc::clone(self), selection, next))
     }
 
     pub(crate) fn events_from(&self, seq: u64, into: &mut Vec<Arc<Event>>, max: usize) -> Result<u64, Expired> {

@@ -6,11 +6,14 @@
 //! frame of an event is made once, by the first watcher that needs it, for all of them.
 
 mod cache;
+mod history;
 mod object;
 mod selection;
+mod sleepers;
 mod watcher;
 
-pub use cache::{Indexer, Options, Progress, ResourceCache, Snapshot};
+pub use cache::{Indexer, Progress, ResourceCache, Snapshot};
+pub use history::History;
 pub use object::{Event, EventType, FrameKey, Index, Object};
 pub use selection::{FieldTest, LabelTest, Selection};
 pub use watcher::{Batch, Expired, Watcher};

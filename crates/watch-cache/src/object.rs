@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_codec::meta::Stamp;
 use api_schema::SmolStr;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ pub struct Index {
     pub labels: Box<[(SmolStr, SmolStr)]>,
     /// The values of the kind's selectable fields, in the order in which the kind lists them.
     pub fields: Box<[SmolStr]>,
+    /// Where the bytes take their resourceVersion, so that nobody needs to look for it again; for JSON it says nothing.
+    pub stamp: Stamp,
 }
 
 /// One version of one object.
@@ -25,7 +28,7 @@ pub struct Object {
     /// The revision of its last change, which is its resourceVersion.
     pub revision: u64,
     /// The stored bytes, shared with the store: the protobuf envelope, or JSON for custom resources. They carry no
-    /// resourceVersion; whoever writes them out splices it in.
+    /// resourceVersion; whoever writes them out puts it in where [`Index::stamp`] says.
     pub bytes: Bytes,
     /// What selectors look at.
     pub index: Index,
