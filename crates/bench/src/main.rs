@@ -21,9 +21,10 @@ const HELP: &str = "cargo xtask bench: the figures of docs/bench.md, measured on
 
   --kubox PATH       the server's binary (by default the one beside this program, built first)
   --dir DIR          where the data folders go (the system's temporary folder)
-  --configmaps N     how many ConfigMaps there are when memory is measured (20000)
+  --configmaps N     how many ConfigMaps there are when memory is measured (60000)
   --rounds N         how often each load is repeated; the best counts (3)
-  --long             a million lease updates instead of 50,000, and 60,000 ConfigMaps
+  --long             a million lease updates instead of 50,000
+  --only PARTS       only some of starts,idle,gets,creates,updates,lists,watches,memory,leases
   --write            write the table to docs/bench.md
 ";
 
@@ -34,19 +35,34 @@ pub(crate) struct Options {
     configmaps: u64,
     rounds: usize,
     lease_updates: u64,
+    /// The parts that are wanted; all if there are none.
+    only: Vec<String>,
+}
+
+impl Options {
+    /// Whether a part of the figures is wanted.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == part)
+    }
 }
 
 fn main() -> Result<()> {
-    let (mut kubox, mut dir, mut configmaps, mut rounds) = (None, std::env::temp_dir(), None, 3);
-    let (mut long, mut write) = (false, false);
+    let (mut kubox, mut dir, mut configmaps, mut rounds) = (None, std::env::temp_dir(), 60_000, 3);
+    let (mut long, mut write, mut only) = (false, false, Vec::new());
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("kubox") => kubox = Some(PathBuf::from(args.value()?)),
             lexopt::Arg::Long("dir") => dir = PathBuf::from(args.value()?),
-            lexopt::Arg::Long("configmaps") => configmaps = Some(number(&mut args)?),
+            lexopt::Arg::Long("configmaps") => configmaps = number(&mut args)?,
             lexopt::Arg::Long("rounds") => rounds = usize::try_from(number(&mut args)?)?.max(1),
             lexopt::Arg::Long("long") => long = true,
+            lexopt::Arg::Long("only") => {
+                let parts = args.value()?.to_string_lossy().into_owned();
+                let unknown = parts.split(',').find(|part| !figures::PARTS.contains(part));
+                ensure!(unknown.is_none(), "there is no part {unknown:?} of {:?}", figures::PARTS);
+                only.extend(parts.split(',').map(str::to_owned));
+            }
             lexopt::Arg::Long("write") => write = true,
             lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                 print!("{HELP}");
@@ -55,18 +71,14 @@ fn main() -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
+    ensure!(!write || only.is_empty(), "only the whole table is written: leave --only or --write");
     let kubox = match kubox {
         Some(path) => path,
         None => build()?,
     };
     ensure!(kubox.is_file(), "there is no binary at {}", kubox.display());
-    let options = Options {
-        kubox,
-        dir,
-        configmaps: configmaps.unwrap_or(if long { 60_000 } else { 20_000 }),
-        rounds,
-        lease_updates: if long { 1_000_000 } else { 50_000 },
-    };
+    let options =
+        Options { kubox, dir, configmaps, rounds, lease_updates: if long { 1_000_000 } else { 50_000 }, only };
     let text = figures::measure(&options)?;
     print!("{text}");
     if write {
@@ -87,11 +99,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
 }
 
-/// Builds the server as this program was built, and says where it lies.
+/// Builds the server as it is shipped, and says where it lies.
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--profile", "bench", "--package", "kubox"])
+        .args(["build", "--release", "--package", "kubox"])
         .current_dir(root())
         .status()
         .context("start cargo")?;
