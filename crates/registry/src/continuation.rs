@@ -1,7 +1,7 @@
 //! Continue tokens, in upstream's form so that other replicas and tools understand them.
 
 use api_codec::json;
-use api_schema::SmolStr;
+use api_schema::{SmolStr, Value};
 use api_semantics::status::Status;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,8 +26,10 @@ impl Continuation {
     /// The token that clients send back.
     pub fn encode(&self) -> String {
         let revision = self.revision.map_or("-1".to_owned(), |r| r.to_string());
-        let start = self.start.replace('\\', "\\\\").replace('"', "\\\"").replace('\0', "\\u0000");
-        URL_SAFE_NO_PAD.encode(format!("{{\"v\":\"{VERSION}\",\"rv\":{revision},\"start\":\"{start}\"}}"))
+        let mut token = format!("{{\"v\":\"{VERSION}\",\"rv\":{revision},\"start\":").into_bytes();
+        json::encode(None, &Value::Str(self.start.clone()), &mut token);
+        token.push(b'}');
+        URL_SAFE_NO_PAD.encode(token)
     }
 
     /// Reads a token.

@@ -24,6 +24,9 @@ const ALIASED_BYTES_MAX: usize = 16 << 20;
 /// How many doubled keys are reported.
 const DUPLICATES_MAX: usize = crate::json::PROBLEMS_MAX;
 
+/// What ends a line in YAML 1.1, and not in 1.2.
+const SEPARATORS: [char; 2] = ['\u{2028}', '\u{2029}'];
+
 type Result<T> = std::result::Result<T, String>;
 
 pub(super) fn to_json(input: &[u8]) -> Result<Read> {
@@ -108,6 +111,21 @@ struct Node<'a> {
     end: usize,
 }
 
+/// A text of several lines as YAML 1.1 reads it: blanks at the ends and beginnings of lines are none of it.
+fn without_blanks(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(SEPARATORS) {
+        let (line, separated) = rest.split_at(at);
+        out.push_str(line.trim_end_matches([' ', '\t']));
+        let mut after = separated.chars();
+        out.extend(after.next());
+        rest = after.as_str().trim_start_matches([' ', '\t']);
+    }
+    out.push_str(rest);
+    out
+}
+
 enum Content<'a> {
     Scalar {
         text: Cow<'a, str>,
@@ -136,6 +154,8 @@ impl<'a> Document<'a> {
             let (content, anchor, tag) = match event {
                 Event::Scalar(text, style, anchor, tag) => {
                     is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                    let folds = matches!(style, ScalarStyle::Plain | ScalarStyle::SingleQuoted);
+                    let text = if folds && text.contains(SEPARATORS) { without_blanks(&text).into() } else { text };
                     (Content::Scalar { text, plain: style == ScalarStyle::Plain }, anchor, tag)
                 }
                 Event::SequenceStart(anchor, tag) => (Content::List(Vec::new()), anchor, tag),

@@ -139,7 +139,10 @@ impl Writer<'_> {
     }
 
     fn string(&mut self, string: &str, place: Place) {
-        let style = if string.contains('\n') {
+        let style = if string.contains('\n') && string.contains(['\u{2028}', '\u{2029}']) {
+            // go-yaml indents behind each of them; to YAML 1.2 that indentation would be part of the string.
+            Style::Double
+        } else if string.contains('\n') {
             Style::Literal
         } else if resolve(string) == Meaning::Text && !is_base60(string) && !looks_like_time(string) {
             Style::Plain

@@ -52,12 +52,13 @@ fn scalars_mean_what_go_yaml_thinks() {
     check("a: 1\n---\nb: 2\n", "{\"a\":1}");
 }
 
-/// To YAML 1.1 the separators of lines and paragraphs are new lines, to 1.2 they are not: escaped they are the same to both.
+/// To YAML 1.1 the separators of lines and paragraphs are new lines, to 1.2 they are not.
 #[test]
-fn separators_of_lines_are_escaped() {
-    check_written("{\"a\":\"b\\u2028c\"}", "a: \"b\\Lc\"\n");
+fn separators_of_lines_are_read_as_go_yaml_means_them() {
+    check_written("{\"a\":\"b\\u2028c\"}", "a: 'b\u{2028}  c'\n");
+    check_written("{\"a\":\"b\\u2028 c\"}", "a: \"b\\L c\"\n");
     check_written("{\"a\":\"b\\nc\\u2029d\"}", "a: \"b\\nc\\Pd\"\n");
-    check_written("{\"a\":{\"b\\u2028c\":1}}", "a:\n  ? \"b\\Lc\"\n  : 1\n");
+    check_written("{\"a\":{\"b\\u2028c\":1}}", "a:\n  ? 'b\u{2028}    c'\n  : 1\n");
 }
 
 #[test]
