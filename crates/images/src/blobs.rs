@@ -140,11 +140,6 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    /// How many bytes have come.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Takes the next bytes. More than promised are refused at once.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;

@@ -119,6 +119,15 @@ pub enum Error {
         /// The registry's own words.
         detail: String,
     },
+    /// A registry's token service did not give one.
+    #[error("failed to authorize: failed to fetch {sort} token")]
+    Token {
+        /// `anonymous` or `oauth`.
+        sort: &'static str,
+        /// What went wrong.
+        #[source]
+        source: Box<Error>,
+    },
     /// A request did not reach a registry.
     #[error("failed to do request: {method} {url:?}")]
     Request {
@@ -248,6 +257,7 @@ impl Error {
             | Error::Resolve { source, .. }
             | Error::Fetch { source, .. }
             | Error::Extract { source, .. }
+            | Error::Token { source, .. }
             | Error::Import { source, .. } => source.kind(),
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
@@ -256,6 +266,7 @@ impl Error {
             Error::Status { status, .. } if *status == http::StatusCode::TOO_MANY_REQUESTS => {
                 ErrorKind::TooManyRequests
             }
+            Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403) => ErrorKind::Unauthorized,
             Error::Status { .. } => ErrorKind::Registry,
             Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::DiffIdMismatch { .. } => {
                 ErrorKind::DigestMismatch

@@ -17,7 +17,9 @@ use crate::files::{Usage, make_folder, replace_file, usage};
 use crate::layers::Layers;
 use crate::manifest::{DOCUMENT_LENGTH_MAX, Descriptor, ImageConfig, Manifest, chain_ids};
 use crate::overlay::Overlay;
+use crate::pull::Pulls;
 use crate::reference::Reference;
+use crate::registry::RegistryConfig;
 use crate::snapshots::{Snapshot, Snapshots};
 use crate::trash::Trash;
 
@@ -33,12 +35,14 @@ pub struct Config {
     pub root: PathBuf,
     /// Keep layers as they were downloaded after they are unpacked? They take room and serve only other layers' reuse.
     pub keep_packed_layers: bool,
+    /// How registries are spoken to.
+    pub registry: RegistryConfig,
 }
 
 impl Config {
     /// The usual store in a folder.
     pub fn new(root: impl Into<PathBuf>) -> Config {
-        Config { root: root.into(), keep_packed_layers: false }
+        Config { root: root.into(), keep_packed_layers: false, registry: RegistryConfig::default() }
     }
 }
 
@@ -113,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) layers: Layers,
+    pub(crate) pulls: Pulls,
     snapshots: Snapshots,
     state: Mutex<State>,
     next_lease: AtomicU64,
@@ -136,6 +141,7 @@ impl Images {
             config,
             blobs,
             layers,
+            pulls: Pulls::default(),
             snapshots,
             state: Mutex::new(state),
             next_lease: AtomicU64::new(0),

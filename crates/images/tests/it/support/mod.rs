@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod image;
+pub(crate) mod registry;
 pub(crate) mod tarball;
 
 use std::future::Future;
