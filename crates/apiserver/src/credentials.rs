@@ -42,14 +42,18 @@ impl Given {
             Ok(SniCertificate { pair, names: files.names.clone() })
         });
         pair_of("proxy-client-cert-file", &options.proxy_client)?;
-        Ok(Self {
+        let given = Self {
             serving: pair_of("tls-cert-file", &options.serving_certificate)?,
             sni: sni.collect::<Result<_, _>>()?,
             client_ca: authorities("client-ca-file", &options.client_ca_file)?,
             request_header_ca: authorities("requestheader-client-ca-file", &options.request_header.client_ca_file)?,
             kubelet_client: pair_of("kubelet-client-certificate", &options.kubelet_client)?,
             kubelet_ca: authorities("kubelet-certificate-authority", &options.kubelet_ca_file)?,
-        })
+        };
+        if let (Some(users), Some(proxies)) = (&given.client_ca, &given.request_header_ca) {
+            check_proxies(options, users, proxies)?;
+        }
+        Ok(given)
     }
 
     /// The certificates that the server is known by, if they are the user's own.
@@ -81,15 +85,7 @@ impl Loaded {
             kubelet_client: given.kubelet_client.unwrap_or_else(|| pki.apiserver_kubelet_client.clone()),
             kubelet_ca: given.kubelet_ca,
         };
-        let shared = loaded.request_header_ca.iter().any(|one| loaded.client_ca.contains(one));
-        if shared && options.request_header.allowed_names.is_empty() {
-            return Err(StartError::Flag(
-                "--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; \
-                 --requestheader-allowed-names must be specified to ensure regular client certificates cannot set \
-                 authenticating proxy headers for arbitrary users"
-                    .into(),
-            ));
-        }
+        check_proxies(options, &loaded.client_ca, &loaded.request_header_ca)?;
         Ok(loaded)
     }
 
@@ -104,6 +100,19 @@ impl Loaded {
             address_types: options.kubelet_address_types.clone(),
         }
     }
+}
+
+/// Not everybody with a certificate may name users as proxies do.
+fn check_proxies(options: &Options, users: &[Certificate], proxies: &[Certificate]) -> Result<(), StartError> {
+    if !options.request_header.allowed_names.is_empty() || !proxies.iter().any(|one| users.contains(one)) {
+        return Ok(());
+    }
+    Err(StartError::Flag(
+        "--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; \
+         --requestheader-allowed-names must be specified to ensure regular client certificates cannot set \
+         authenticating proxy headers for arbitrary users"
+            .into(),
+    ))
 }
 
 fn refusal(flag: &str, error: &PkiError) -> StartError {

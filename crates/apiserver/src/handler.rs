@@ -225,7 +225,7 @@ impl Chain {
         if matches!(&*head.info.subresource, "exec" | "attach" | "portforward" | "proxy" | "log")
             && matches!(&*head.info.resource, "pods" | "nodes" | "services")
         {
-            return self.pass_through(peer, head, &user, body, upgrade).await;
+            return self.pass_through(peer, head, &user, take(body), upgrade).await;
         }
         if head.method == Method::HEAD {
             return Err(not_allowed());
