@@ -1,5 +1,6 @@
 //! The kubox program: one binary, many names.
 
+mod flags;
 mod server;
 
 use std::process::ExitCode;
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
         _ => args.remove(0),
     };
     let result = match role.as_str() {
-        "server" | "kube-apiserver" => server::run(&args),
+        "server" => server::run("kubox server", &args),
+        "kube-apiserver" => server::run(&role, &args),
         "version" | "--version" => {
             println!("kubox {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -32,12 +34,12 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(anyhow::anyhow!("there is no command {other:?}; see `kubox help`")),
+        other => Err(anyhow::anyhow!("unknown command {other:?} for \"kubox\"; see `kubox help`")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kubox: {error:#}");
+            eprintln!("Error: {error:#}");
             ExitCode::FAILURE
         }
     }

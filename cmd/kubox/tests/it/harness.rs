@@ -10,6 +10,8 @@ pub(crate) struct Server {
     child: Child,
     /// Its data folder.
     pub(crate) dir: PathBuf,
+    /// Where it says that it listens: `ip:port`.
+    pub(crate) address: String,
     /// Removed at the end, if this made it.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -42,9 +44,11 @@ impl Server {
             serving
         });
         assert!(serving, "kubox did not come up: {said:?}");
+        let address = said.last().and_then(|line| line.split_once("address=")).map_or("", |(_, rest)| rest);
+        let address = address.split_whitespace().next().unwrap_or_default().to_owned();
         // Somebody must read what it logs, or it would wait for room in the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, dir: dir.to_owned(), _temporary: None }
+        Self { child, dir: dir.to_owned(), address, _temporary: None }
     }
 
     /// The process.
