@@ -81,7 +81,7 @@ impl Server {
 
     /// Ends the process at once, in the middle of whatever it does.
     pub(crate) fn kill(&self) {
-        let (killed, _, complaint) = run(Command::new("kill").args(["-9", &self.pid().to_string()]));
+        let (killed, _, complaint) = run(Command::new("sh").args(["-c", &format!("kill -9 {}", self.pid())]));
         assert!(killed, "{complaint}");
     }
 }
