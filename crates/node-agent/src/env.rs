@@ -18,6 +18,14 @@ pub trait Lookups: Send + Sync {
     fn secret(&self, name: &str) -> Option<Arc<Value>>;
     /// The Services whose addresses a Pod is told: those of its namespace, and `kubernetes` of `default`.
     fn services(&self) -> Vec<Arc<Value>>;
+    /// A PersistentVolumeClaim of the Pod's namespace.
+    fn claim(&self, _name: &str) -> Option<Arc<Value>> {
+        None
+    }
+    /// A PersistentVolume.
+    fn persistent_volume(&self, _name: &str) -> Option<Arc<Value>> {
+        None
+    }
 }
 
 /// What the downward API needs beside the Pod.

@@ -3,6 +3,8 @@
 //! It sees the cluster through the API and containers through the CRI, and is split into *plan* (pure: what is next for
 //! a Pod, given its spec, its containers and its probes) and *act* (thin).
 
+pub mod admit;
+pub mod agent;
 pub mod backoff;
 pub mod dns;
 pub mod env;
@@ -11,6 +13,7 @@ pub mod images;
 pub mod machine;
 pub mod make;
 pub mod node;
+pub mod objects;
 pub mod observed;
 pub mod plan;
 pub mod pod;
@@ -22,4 +25,6 @@ pub mod status;
 pub mod statuses;
 mod time;
 mod tls;
+pub mod tokens;
+pub mod volume_manager;
 pub mod worker;

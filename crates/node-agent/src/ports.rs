@@ -76,10 +76,13 @@ pub trait Volumes: Send + Sync {
         lookups: &'a Arc<dyn Lookups>,
     ) -> Task<'a, Result<BTreeMap<String, ReadyVolume>, VolumeError>>;
 
-    /// The folder of a sub-path of a volume, made if it is not there; never outside the volume.
+    /// The folder of a sub-path of a volume, for the mount of this number of a container; made if it is not there, and
+    /// never outside the volume.
     fn sub_path<'a>(
         &'a self,
         pod: &'a Pod,
+        container: &'a str,
+        number: usize,
         mount: &'a Value,
         volume: &'a ReadyVolume,
         sub_path: &'a str,
@@ -90,17 +93,4 @@ pub trait Volumes: Send + Sync {
 
     /// When a volume of the Pod wants to be brought up to date next, such as a token that expires.
     fn refresh_after(&self, pod: &Pod) -> Option<Duration>;
-}
-
-/// The credentials for an image's registry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user.
-    pub username: String,
-    /// The user's password.
-    pub password: String,
-    /// An identity token instead.
-    pub identity_token: String,
-    /// Which registry they are for, as the CRI has it.
-    pub server_address: String,
 }

@@ -81,7 +81,7 @@ pub struct Shared {
     /// The node's addresses.
     pub host_ips: RwLock<Vec<SmolStr>>,
     /// What the node can give away.
-    pub allocatable: RwLock<Map>,
+    pub allocatable: Arc<RwLock<Map>>,
     /// How long containers that end again and again wait.
     pub crash_back_off: BackOff<(Uid, SmolStr, u32)>,
     /// Time.
@@ -535,7 +535,7 @@ impl Worker {
     ) -> Result<Vec<Mount>, String> {
         let Start { pod, volumes, .. } = *start;
         let mut sub_paths = BTreeMap::new();
-        for mount in container.value().list_at(&["volumeMounts"]) {
+        for (number, mount) in container.value().list_at(&["volumeMounts"]).iter().enumerate() {
             let sub_path = match (mount.str_at(&["subPath"]), mount.str_at(&["subPathExpr"])) {
                 ("", "") => continue,
                 ("", expression) => env::expand(expression, env),
@@ -543,7 +543,7 @@ impl Worker {
             };
             let name = mount.str_at(&["name"]);
             let Some(volume) = volumes.get(name) else { continue };
-            let folder = self.shared.volumes.sub_path(pod, mount, volume, &sub_path).await;
+            let folder = self.shared.volumes.sub_path(pod, container.name(), number, mount, volume, &sub_path).await;
             let folder = folder.map_err(|error| {
                 format!(
                     "failed to prepare subPath for volumeMount {name:?} of container {:?}: {error}",

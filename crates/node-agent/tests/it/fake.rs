@@ -167,7 +167,7 @@ impl Fake {
                 seccomp_default: true,
             },
             host_ips: RwLock::new(vec!["192.168.0.1".into()]),
-            allocatable: RwLock::default(),
+            allocatable: Arc::default(),
             crash_back_off: BackOff::new(Duration::from_secs(10), Duration::from_secs(300)),
             clock,
         };
@@ -441,6 +441,8 @@ impl Volumes for Fake {
     fn sub_path<'a>(
         &'a self,
         _: &'a Pod,
+        _: &'a str,
+        _: usize,
         _: &'a Value,
         volume: &'a ReadyVolume,
         sub_path: &'a str,

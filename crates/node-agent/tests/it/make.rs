@@ -66,7 +66,9 @@ fn check_env(spec: &str, expected: Expect) {
 
 #[test]
 fn services_are_told_in_the_old_styles() {
-    check_env(r#"{"containers":[{"name":"a"}],"enableServiceLinks":false}"#, expect![[r#"
+    check_env(
+        r#"{"containers":[{"name":"a"}],"enableServiceLinks":false}"#,
+        expect![[r#"
         KUBERNETES_PORT=tcp://10.96.0.1:443
         KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
         KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
@@ -74,8 +76,11 @@ fn services_are_told_in_the_old_styles() {
         KUBERNETES_PORT_443_TCP_PROTO=tcp
         KUBERNETES_SERVICE_HOST=10.96.0.1
         KUBERNETES_SERVICE_PORT=443
-        KUBERNETES_SERVICE_PORT_HTTPS=443"#]]);
-    check_env(r#"{"containers":[{"name":"a"}]}"#, expect![[r#"
+        KUBERNETES_SERVICE_PORT_HTTPS=443"#]],
+    );
+    check_env(
+        r#"{"containers":[{"name":"a"}]}"#,
+        expect![[r#"
         KUBERNETES_PORT=tcp://10.96.0.1:443
         KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
         KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
@@ -95,7 +100,8 @@ fn services_are_told_in_the_old_styles() {
         MY_DB_PORT_5432_TCP_PROTO=tcp
         MY_DB_SERVICE_HOST=10.96.0.7
         MY_DB_SERVICE_PORT=5432
-        MY_DB_SERVICE_PORT_ADM=1"#]]);
+        MY_DB_SERVICE_PORT_ADM=1"#]],
+    );
 }
 
 #[test]
@@ -198,8 +204,14 @@ fn what_is_missing_is_said_in_upstreams_words() {
     let env = |from: &str| format!(r#"{{"containers":[{{"name":"a","env":[{{"name":"K","valueFrom":{from}}}]}}]}}"#);
     check_env(&env(r#"{"configMapKeyRef":{"name":"nope","key":"k"}}"#), expect![[r#"configmap "nope" not found"#]]);
     check_env(&env(r#"{"secretKeyRef":{"name":"nope","key":"k"}}"#), expect![[r#"secret "nope" not found"#]]);
-    check_env(&env(r#"{"configMapKeyRef":{"name":"config","key":"k"}}"#), expect!["couldn't find key k in ConfigMap ns/config"]);
-    check_env(&env(r#"{"secretKeyRef":{"name":"secret","key":"k"}}"#), expect!["couldn't find key k in Secret ns/secret"]);
+    check_env(
+        &env(r#"{"configMapKeyRef":{"name":"config","key":"k"}}"#),
+        expect!["couldn't find key k in ConfigMap ns/config"],
+    );
+    check_env(
+        &env(r#"{"secretKeyRef":{"name":"secret","key":"k"}}"#),
+        expect!["couldn't find key k in Secret ns/secret"],
+    );
     check_env(&env(r#"{"fieldRef":{"fieldPath":"spec.nothing"}}"#), expect!["unsupported fieldPath: spec.nothing"]);
 }
 
@@ -231,9 +243,22 @@ fn names_are_found_by_policy() {
         let config = pod_dns(&pod(spec), &node);
         expected.assert_eq(&format!("{:?} {:?} {:?}", config.servers, config.searches, config.options));
     };
-    check(r#"{"dnsPolicy":"ClusterFirst"}"#, expect![[r#"["10.96.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:5"]"#]]);
-    check(r#"{"dnsPolicy":"ClusterFirst","hostNetwork":true}"#, expect![[r#"["1.1.1.1"] ["a.example", "b.example"] ["timeout:2"]"#]]);
-    check(r#"{"dnsPolicy":"ClusterFirstWithHostNet","hostNetwork":true}"#, expect![[r#"["10.96.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:5"]"#]]);
+    check(
+        r#"{"dnsPolicy":"ClusterFirst"}"#,
+        expect![[
+            r#"["10.96.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:5"]"#
+        ]],
+    );
+    check(
+        r#"{"dnsPolicy":"ClusterFirst","hostNetwork":true}"#,
+        expect![[r#"["1.1.1.1"] ["a.example", "b.example"] ["timeout:2"]"#]],
+    );
+    check(
+        r#"{"dnsPolicy":"ClusterFirstWithHostNet","hostNetwork":true}"#,
+        expect![[
+            r#"["10.96.0.10"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:5"]"#
+        ]],
+    );
     check(r#"{"dnsPolicy":"Default"}"#, expect![[r#"["1.1.1.1"] ["a.example", "b.example"] ["timeout:2"]"#]]);
     check(
         r#"{"dnsPolicy":"None","dnsConfig":{"nameservers":["9.9.9.9"],"searches":["x"],"options":[{"name":"ndots","value":"2"},{"name":"edns0"}]}}"#,
@@ -241,7 +266,9 @@ fn names_are_found_by_policy() {
     );
     check(
         r#"{"dnsPolicy":"ClusterFirst","dnsConfig":{"nameservers":["10.96.0.10","9.9.9.9"],"options":[{"name":"ndots","value":"2"}]}}"#,
-        expect![[r#"["10.96.0.10", "9.9.9.9"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:2"]"#]],
+        expect![[
+            r#"["10.96.0.10", "9.9.9.9"] ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "a.example", "b.example"] ["ndots:2"]"#
+        ]],
     );
 }
 
@@ -252,7 +279,9 @@ fn a_pod_knows_its_own_name() {
         let names = names(&pod, "cluster.local").expect("names");
         expected.assert_eq(&hosts_file(&pod, &["10.1.0.5".into()], &names, None));
     };
-    check("{}", expect![[r#"
+    check(
+        "{}",
+        expect![[r#"
         # Kubernetes-managed hosts file.
         127.0.0.1	localhost
         ::1	localhost ip6-localhost ip6-loopback
@@ -261,8 +290,11 @@ fn a_pod_knows_its_own_name() {
         fe00::1	ip6-allnodes
         fe00::2	ip6-allrouters
         10.1.0.5	web-0
-    "#]]);
-    check(r#"{"hostname":"h","subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["x","y"]}]}"#, expect![[r#"
+    "#]],
+    );
+    check(
+        r#"{"hostname":"h","subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["x","y"]}]}"#,
+        expect![[r#"
         # Kubernetes-managed hosts file.
         127.0.0.1	localhost
         ::1	localhost ip6-localhost ip6-loopback
@@ -274,7 +306,8 @@ fn a_pod_knows_its_own_name() {
 
         # Entries added by HostAliases.
         1.2.3.4	x	y
-    "#]]);
+    "#]],
+    );
     let long = format!(r#"{{"hostname":"{}","subdomain":"sub","setHostnameAsFQDN":true}}"#, "h".repeat(60));
     assert!(names(&pod(&long), "cluster.local").is_err());
 }
@@ -299,9 +332,20 @@ fn resources_become_the_kernels_figures() {
         ));
     };
     check("{}", expect!["BestEffort: shares 2 quota 0 memory 0 oom 1000; pod: shares 2 quota 0 memory 0"]);
-    check(r#"{"requests":{"cpu":"100m","memory":"1Gi"}}"#, expect!["Burstable: shares 102 quota 0 memory 0 oom 750; pod: shares 102 quota 0 memory 0"]);
-    check(r#"{"requests":{"cpu":"500m","memory":"64Mi"},"limits":{"cpu":"500m","memory":"64Mi"}}"#, expect!["Guaranteed: shares 512 quota 50000 memory 67108864 oom -997; pod: shares 512 quota 50000 memory 67108864"]);
-    check(r#"{"limits":{"cpu":"1m","memory":"64Mi"}}"#, expect!["Guaranteed: shares 2 quota 1000 memory 67108864 oom -997; pod: shares 2 quota 1000 memory 67108864"]);
+    check(
+        r#"{"requests":{"cpu":"100m","memory":"1Gi"}}"#,
+        expect!["Burstable: shares 102 quota 0 memory 0 oom 750; pod: shares 102 quota 0 memory 0"],
+    );
+    check(
+        r#"{"requests":{"cpu":"500m","memory":"64Mi"},"limits":{"cpu":"500m","memory":"64Mi"}}"#,
+        expect![
+            "Guaranteed: shares 512 quota 50000 memory 67108864 oom -997; pod: shares 512 quota 50000 memory 67108864"
+        ],
+    );
+    check(
+        r#"{"limits":{"cpu":"1m","memory":"64Mi"}}"#,
+        expect!["Guaranteed: shares 2 quota 1000 memory 67108864 oom -997; pod: shares 2 quota 1000 memory 67108864"],
+    );
 }
 
 #[test]
@@ -338,13 +382,50 @@ fn nobody_is_root_who_must_not_be() {
     let image = |uid: Option<i64>, username: &str| ImageUser { uid, username: username.to_owned() };
     check("{}", "{}", image(None, ""), expect![[r#"uid None user "" groups [] seccomp Some(0)"#]]);
     check("{}", "{}", image(Some(7), ""), expect![[r#"uid Some(7) user "" groups [] seccomp Some(0)"#]]);
-    check(r#"{"runAsNonRoot":true}"#, "{}", image(None, ""), expect![[r#"container has runAsNonRoot and image will run as root (pod: "web-0_ns(u1)", container: a)"#]]);
-    check(r#"{"runAsNonRoot":true}"#, "{}", image(Some(0), ""), expect![[r#"container has runAsNonRoot and image will run as root (pod: "web-0_ns(u1)", container: a)"#]]);
-    check(r#"{"runAsNonRoot":true}"#, "{}", image(None, "nginx"), expect![[r#"container has runAsNonRoot and image has non-numeric user (nginx), cannot verify user is non-root (pod: "web-0_ns(u1)", container: a)"#]]);
-    check(r#"{"runAsNonRoot":true}"#, "{}", image(Some(101), ""), expect![[r#"uid Some(101) user "" groups [] seccomp Some(0)"#]]);
-    check(r#"{"runAsNonRoot":true,"runAsUser":0}"#, "{}", image(None, ""), expect![[r#"container's runAsUser breaks non-root policy (pod: "web-0_ns(u1)", container: a)"#]]);
-    check(r#"{"runAsNonRoot":true}"#, r#"{"runAsUser":5}"#, image(None, ""), expect![[r#"uid Some(5) user "" groups [] seccomp Some(0)"#]]);
-    check(r#"{"fsGroup":9,"supplementalGroups":[1,2]}"#, r#"{"privileged":true}"#, image(None, ""), expect![[r#"uid None user "" groups [9, 1, 2] seccomp Some(1)"#]]);
+    check(
+        r#"{"runAsNonRoot":true}"#,
+        "{}",
+        image(None, ""),
+        expect![[r#"container has runAsNonRoot and image will run as root (pod: "web-0_ns(u1)", container: a)"#]],
+    );
+    check(
+        r#"{"runAsNonRoot":true}"#,
+        "{}",
+        image(Some(0), ""),
+        expect![[r#"container has runAsNonRoot and image will run as root (pod: "web-0_ns(u1)", container: a)"#]],
+    );
+    check(
+        r#"{"runAsNonRoot":true}"#,
+        "{}",
+        image(None, "nginx"),
+        expect![[
+            r#"container has runAsNonRoot and image has non-numeric user (nginx), cannot verify user is non-root (pod: "web-0_ns(u1)", container: a)"#
+        ]],
+    );
+    check(
+        r#"{"runAsNonRoot":true}"#,
+        "{}",
+        image(Some(101), ""),
+        expect![[r#"uid Some(101) user "" groups [] seccomp Some(0)"#]],
+    );
+    check(
+        r#"{"runAsNonRoot":true,"runAsUser":0}"#,
+        "{}",
+        image(None, ""),
+        expect![[r#"container's runAsUser breaks non-root policy (pod: "web-0_ns(u1)", container: a)"#]],
+    );
+    check(
+        r#"{"runAsNonRoot":true}"#,
+        r#"{"runAsUser":5}"#,
+        image(None, ""),
+        expect![[r#"uid Some(5) user "" groups [] seccomp Some(0)"#]],
+    );
+    check(
+        r#"{"fsGroup":9,"supplementalGroups":[1,2]}"#,
+        r#"{"privileged":true}"#,
+        image(None, ""),
+        expect![[r#"uid None user "" groups [9, 1, 2] seccomp Some(1)"#]],
+    );
 }
 
 #[test]
@@ -355,8 +436,16 @@ fn names_of_images_get_a_version_or_an_error() {
     check("busybox", expect!["busybox:latest"]);
     check("busybox:1.36", expect!["busybox:1.36"]);
     check("localhost:5000/busybox", expect!["localhost:5000/busybox:latest"]);
-    check("registry.k8s.io/pause@sha256:7031c1b283388d2c2e09b57badb803c05ebed362dc88d84b480cc47f72a21097", expect!["registry.k8s.io/pause@sha256:7031c1b283388d2c2e09b57badb803c05ebed362dc88d84b480cc47f72a21097"]);
-    check("Busybox", expect![[r#"couldn't parse image name "Busybox": invalid reference format: repository name (Busybox) must be lowercase"#]]);
+    check(
+        "registry.k8s.io/pause@sha256:7031c1b283388d2c2e09b57badb803c05ebed362dc88d84b480cc47f72a21097",
+        expect!["registry.k8s.io/pause@sha256:7031c1b283388d2c2e09b57badb803c05ebed362dc88d84b480cc47f72a21097"],
+    );
+    check(
+        "Busybox",
+        expect![[
+            r#"couldn't parse image name "Busybox": invalid reference format: repository name (Busybox) must be lowercase"#
+        ]],
+    );
     check("busy box", expect![[r#"couldn't parse image name "busy box": invalid reference format"#]]);
     check("busybox:", expect![[r#"couldn't parse image name "busybox:": invalid reference format"#]]);
 }
