@@ -5,6 +5,7 @@ mod conversations;
 mod flags;
 mod harness;
 mod helm;
+mod hostile;
 mod kills;
 mod kube_client;
 mod python;
