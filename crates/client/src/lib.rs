@@ -74,7 +74,7 @@ pub use api::{Api, List};
 pub use client::{Client, Options};
 pub use config::{ActAs, Config, ConfigError, Credentials, Source};
 pub use error::Error;
-pub use limit::Rate;
+pub use limit::{Bucket, Rate};
 pub use options::{
     DeleteOptions, FieldValidation, ListOptions, LogOptions, Patch, Propagation, VersionMatch, WatchOptions,
     WriteOptions,

@@ -16,27 +16,46 @@ pub struct Rate {
 
 /// Hands out tokens in the order in which they are asked for.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     rate: Rate,
     /// When the bucket is full again.
     full_at: Mutex<Monotonic>,
 }
 
 impl Bucket {
-    pub(crate) fn new(rate: Rate) -> Self {
+    /// A full bucket.
+    pub fn new(rate: Rate) -> Self {
         Self { rate, full_at: Mutex::new(Monotonic::START) }
     }
 
     /// Takes a token and says how long to wait until it may be used.
-    pub(crate) fn take(&self, now: Monotonic) -> Duration {
-        let each = Duration::from_secs_f64(1.0 / self.rate.per_second.max(1e-6));
+    pub fn take(&self, now: Monotonic) -> Duration {
+        let each = self.each();
         let burst = each.saturating_mul(self.rate.burst.max(1));
         let mut full_at = self.full_at.lock();
         *full_at = (*full_at).max(now).saturating_add(each);
         full_at.saturating_since(now.saturating_add(burst))
     }
 
-    pub(crate) async fn wait(&self, clock: &dyn Clock) {
+    /// Takes a token if it may be used now.
+    pub fn try_take(&self, now: Monotonic) -> bool {
+        let each = self.each();
+        let burst = each.saturating_mul(self.rate.burst.max(1));
+        let mut full_at = self.full_at.lock();
+        let after = (*full_at).max(now).saturating_add(each);
+        let may = after <= now.saturating_add(burst);
+        if may {
+            *full_at = after;
+        }
+        may
+    }
+
+    fn each(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate.per_second.max(1e-6))
+    }
+
+    /// Takes a token and waits until it may be used.
+    pub async fn wait(&self, clock: &dyn Clock) {
         let wait = self.take(clock.monotonic());
         if !wait.is_zero() {
             world::timer::sleep(clock, wait).await;
@@ -57,5 +76,7 @@ mod tests {
         assert_eq!(waits(200, 1), [100]);
         // After a rest the bucket is full again, and not fuller.
         assert_eq!(waits(60_000, 4), [0, 0, 0, 100]);
+        // Who does not wait takes nothing where there is nothing.
+        assert!(!bucket.try_take(at(60_000)) && !bucket.try_take(at(60_199)) && bucket.try_take(at(60_200)));
     }
 }
