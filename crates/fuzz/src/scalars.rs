@@ -76,15 +76,17 @@ pub(crate) fn check_quantity(text: &[u8]) -> bool {
             let again = Quantity::parse(&canonical).unwrap_or_else(|error| panic!("{canonical}: {error}"));
             assert_eq!(again.canonical(), canonical);
             assert_eq!(quantity::canonical(text).as_deref(), Some(&*canonical));
-            assert_eq!(
-                (again.sign(), again.value(), again.milli_value()),
-                (read.sign(), read.value(), read.milli_value())
-            );
+            // Beyond `E` there is no suffix, and Go leaves it out: `1000E` is shown as `1`.
+            let is_small = !matches!(read.value(), i64::MIN | i64::MAX);
+            if is_small {
+                let values = |quantity: &Quantity| (quantity.sign(), quantity.value(), quantity.milli_value());
+                assert_eq!(values(&again), values(&read), "{canonical}");
+            }
             // Nothing that is done with it panics.
             let mut sum = read.clone();
             sum.add(&again);
             sum.sub(&again);
-            assert_eq!(sum.value(), read.value(), "{canonical}");
+            assert!(!is_small || sum.value() == read.value(), "{canonical}");
             sum.neg();
             sum.mul(i64::MAX);
             let _ = (sum.canonical(), sum.to_f64(), sum.is_whole(), sum.scaled_value(-9), sum.scaled_value(9));
