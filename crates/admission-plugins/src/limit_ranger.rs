@@ -1,5 +1,4 @@
 //! The limits of a namespace: what containers ask for where they ask for nothing, and what nobody may go below or beyond.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use admission::{Attributes, BoxFuture, Operation, Plugin, View};
 use api_schema::{Map, SmolStr, Value};

@@ -1,5 +1,4 @@
 //! Nothing is made in a namespace that is missing or on its way out, and three namespaces are for ever.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,6 @@
 //! A node changes nothing but its own objects, and nothing of them that would draw work or secrets to it.
 //!
 //! The Node authorizer decides by names; what needs a look at the objects is decided here.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -405,14 +404,14 @@ impl Request<'_> {
                 Ok(Some(driver)) => driver,
                 Ok(None) => continue,
                 Err(missing) => {
-                    errors.push(missing.message);
+                    errors.push(missing.to_string());
                     continue;
                 }
             };
             match self.view.get("storage.k8s.io", "csidrivers", "", &driver) {
                 Some(driver) if is_named(driver.list_at(&["spec", "tokenRequests"]), &["audience"]) => return Ok(true),
                 Some(_) => {}
-                None => errors.push(not_cached("storage.k8s.io", "csidriver", &driver).message),
+                None => errors.push(not_cached("storage.k8s.io", "csidriver", &driver).to_string()),
             }
         }
         aggregate(errors).map_or(Ok(false), Err)

@@ -1,5 +1,4 @@
 //! A Pod's priority follows from its PriorityClass; only one class is the default.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use admission::{Attributes, BoxFuture, Operation, Plugin, View};
 use api_schema::Value;

@@ -2,7 +2,6 @@
 //!
 //! A request is charged before it is stored, by a change of the quota's status that fails if somebody else was faster. What
 //! goes again is found out by the controller, which counts everything anew.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 mod usage;
 

@@ -1,5 +1,4 @@
 //! A Pod that names a RuntimeClass takes over the class's overhead and where it may be scheduled.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use admission::{Attributes, BoxFuture, Operation, Plugin, View};
 use api_schema::{Map, Value};

@@ -1,5 +1,4 @@
 //! A Pod runs as a service account that exists, with the account's token at hand and its secrets for pulling images.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use std::sync::Arc;
 

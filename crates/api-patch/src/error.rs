@@ -33,12 +33,9 @@ impl PatchError {
             Self::NotApplicable(_) => {
                 Status::generic(422, "Invalid", "the server rejected our request due to an error in our request")
             }
-            Self::TooManyOperations(text) => Status {
-                code: 413,
-                reason: "RequestEntityTooLarge".into(),
-                message: format!("Request entity too large: {text}"),
-                ..Status::default()
-            },
+            Self::TooManyOperations(text) => {
+                Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {text}"))
+            }
             Self::Failed(text) => plain(text),
         }
     }
@@ -52,5 +49,5 @@ impl From<PatchError> for Status {
 
 /// The answer to an error that upstream does not foresee: 500, no reason, the bare text.
 pub(crate) fn plain(text: &str) -> Status {
-    Status { code: 500, message: text.to_owned(), ..Status::default() }
+    Status::plain(text)
 }

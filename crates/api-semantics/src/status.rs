@@ -1,6 +1,7 @@
 //! The error answer of the API: metav1.Status with upstream's codes, reasons and messages.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use api_schema::{Map, SmolStr, Value, format_smolstr};
 
@@ -39,9 +40,13 @@ pub struct Cause {
     pub field: SmolStr,
 }
 
-/// A failed request. `details.kind` is the resource (plural) for most reasons, the kind for Invalid.
+/// A failed request. In a box: it is the error of nearly everything, and success should not carry its size along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct Status(Box<Failure>);
+
+/// What a [`Status`] says. `details.kind` is the resource (plural) for most reasons, the kind for Invalid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
     /// The HTTP status code.
     pub code: u16,
     /// The machine-readable reason.
@@ -73,9 +78,35 @@ impl fmt::Display for Status {
 }
 impl std::error::Error for Status {}
 
+impl Deref for Status {
+    type Target = Failure;
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl DerefMut for Status {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        Self(Box::new(failure))
+    }
+}
+
 impl Status {
-    fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), ..Self::default() }
+    /// A failure with a code, a reason and a sentence.
+    pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Failure { code, reason: reason.into(), message: message.into(), ..Failure::default() }.into()
+    }
+
+    /// The failure, asking the client to come back later.
+    fn after(mut self, retry_after_seconds: u32) -> Self {
+        self.retry_after_seconds = retry_after_seconds;
+        self
     }
 
     fn about(mut self, resource: &GroupResource, name: &str) -> Self {
@@ -117,7 +148,9 @@ impl Status {
 
     /// A failure that is known by its code alone.
     pub fn generic(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { generic: true, ..Self::new(code, reason, message) }
+        let mut status = Self::new(code, reason, message);
+        status.generic = true;
+        status
     }
 
     /// 500 without a reason: an error that nothing foresees, shown as its bare text.
@@ -156,7 +189,7 @@ impl Status {
             "{resource} {} already exists, the server was not able to generate a unique name for the object",
             field::quoted(name)
         );
-        Self { retry_after_seconds: 1, ..Self::new(409, "AlreadyExists", message).about(resource, name) }
+        Self::new(409, "AlreadyExists", message).about(resource, name).after(1)
     }
 
     /// 409: somebody else was faster, or a precondition does not hold.
@@ -206,7 +239,7 @@ impl Status {
 
     /// 429: come back later.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        Self { retry_after_seconds, ..Self::new(429, "TooManyRequests", message) }
+        Self::new(429, "TooManyRequests", message).after(retry_after_seconds)
     }
 
     /// 500: our fault.
@@ -223,7 +256,7 @@ impl Status {
 
     /// 504: it took too long.
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Self {
-        Self { retry_after_seconds, ..Self::new(504, "Timeout", format!("Timeout: {message}")) }
+        Self::new(504, "Timeout", format!("Timeout: {message}")).after(retry_after_seconds)
     }
 
     /// 504: the client has seen a resourceVersion that this server has not reached.

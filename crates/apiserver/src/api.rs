@@ -205,9 +205,9 @@ impl ApiRequest {
 }
 
 impl Api {
-    fn show(&self, request: &ApiRequest, served: &Arc<Served>, list: bool) -> Result<Show, Status> {
+    fn show(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Show, Status> {
         let protobuf = served.storage.stored_as == registry::StoredAs::Protobuf;
-        let form = request.form(Offer { transforms: true, list, protobuf })?;
+        let form = request.form(Offer { transforms: true, protobuf })?;
         let include = request.include_object(form)?;
         let now = self.registry.world().clock.now().seconds;
         Ok(Show { served: Arc::clone(served), form, include, now })
@@ -234,7 +234,7 @@ impl Api {
                 None => return Err(Status::path_not_found()),
             },
         };
-        if !verbs.iter().any(|verb| *verb == info.verb) {
+        if !verbs.contains(&info.verb) {
             return Err(not_allowed());
         }
         if !info.named && matches!(&*info.verb, "update" | "patch") {
@@ -268,7 +268,7 @@ impl Api {
     }
 
     async fn get(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
-        let show = self.show(request, served, false)?;
+        let show = self.show(request, served)?;
         let info = &request.info;
         let version = request.query.text("resourceVersion");
         let found = self.registry.get(served, &info.namespace, &info.name, version).await?;
@@ -276,7 +276,7 @@ impl Api {
     }
 
     async fn list(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
-        let show = self.show(request, served, true)?;
+        let show = self.show(request, served)?;
         let options = request.list_options()?;
         let answer = self.registry.list(served, &request.info.namespace, &options).await?;
         let metadata = ListMeta::new(answer.revision, answer.continue_token, answer.remaining);
@@ -286,7 +286,7 @@ impl Api {
     }
 
     async fn watch(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
-        let show = self.show(request, served, true)?;
+        let show = self.show(request, served)?;
         let options = request.list_options()?;
         let started = self.registry.watch(served, &request.info.namespace, &options).await?;
         let seconds = match options.timeout_seconds {
@@ -334,7 +334,7 @@ impl Api {
         if info.named {
             return Err(not_allowed());
         }
-        let show = self.show(request, served, false)?;
+        let show = self.show(request, served)?;
         cx.options = request.write_options(false)?;
         let object = self.decode(request, served, cx)?;
         let written = self.registry.create(served, cx, &info.namespace, object).await?;
@@ -343,7 +343,7 @@ impl Api {
 
     async fn update(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
-        let show = self.show(request, served, false)?;
+        let show = self.show(request, served)?;
         cx.options = request.write_options(false)?;
         let object = self.decode(request, served, cx)?;
         let namespace = object_namespace(info);
@@ -398,7 +398,7 @@ impl Api {
     async fn patch(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
         let ty = Self::patch_type(request, served)?;
-        let show = self.show(request, served, false)?;
+        let show = self.show(request, served)?;
         Self::patch_options(request, ty, cx)?;
         let namespace = object_namespace(info);
         let written =
@@ -441,7 +441,7 @@ impl Api {
     }
 
     fn scale_form(&self, request: &ApiRequest) -> Result<Form, Status> {
-        request.form(Offer { transforms: true, list: false, protobuf: true })
+        request.form(Offer { transforms: true, protobuf: true })
     }
 
     /// Shows a Scale, which is no stored object of its own.
@@ -474,7 +474,7 @@ impl Api {
 
     async fn bind(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
-        let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+        let form = request.form(Offer { transforms: false, protobuf: true })?;
         cx.options = request.write_options(false)?;
         let mut binding = request.decode_as("v1", "Binding", cx)?;
         if info.named {
@@ -490,7 +490,7 @@ impl Api {
 
     async fn evict(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
-        let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+        let form = request.form(Offer { transforms: false, protobuf: true })?;
         cx.options = request.write_options(false)?;
         let eviction = request.decode_eviction(cx)?;
         let stated = eviction.str_at(&["metadata", "name"]);
@@ -536,7 +536,7 @@ impl Api {
 
     async fn delete(&self, request: &ApiRequest, served: &Arc<Served>, cx: &mut Context) -> Result<Answer, Status> {
         let info = &request.info;
-        let show = self.show(request, served, false)?;
+        let show = self.show(request, served)?;
         let options = self.delete_options(request, cx)?;
         let namespace = object_namespace(info);
         let deleted = self.registry.delete(served, cx, namespace, &info.name, &options).await?;
@@ -568,7 +568,7 @@ impl Api {
         served: &Arc<Served>,
         cx: &mut Context,
     ) -> Result<Answer, Status> {
-        let show = self.show(request, served, true)?;
+        let show = self.show(request, served)?;
         let list = ListOptions { watch: false, ..request.list_options()? };
         let options = self.delete_options(request, cx)?;
         let (deleted, revision) =

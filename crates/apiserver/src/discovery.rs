@@ -95,7 +95,7 @@ impl Discovery {
             }
         }
         for group in &mut groups {
-            group.versions.sort_by(|(a, _), (b, _)| version_rank(b).cmp(&version_rank(a)));
+            group.versions.sort_by_key(|(version, _)| std::cmp::Reverse(version_rank(version)));
             for (_, list) in &mut group.versions {
                 list.sort_by(|a, b| a.resource.cmp(&b.resource));
             }
@@ -182,7 +182,7 @@ impl Discovery {
             _ => return Ok(page_not_found()),
         };
         let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let offer = Offer { transforms: false, list: false, protobuf: true };
+        let offer = Offer { transforms: false, protobuf: true };
         let form = negotiate(accept, query.optional_flag("pretty"), agent, offer)?;
         let mut response = Response::new(Body::Full(typed(&value, form)));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(form.encoding.media_type()));

@@ -84,12 +84,7 @@ impl Show {
             group => group,
         };
         let kind = if package == "unstructured" { "Unstructured" } else { &*storage.kind_name };
-        Status {
-            code: 406,
-            reason: "NotAcceptable".into(),
-            message: format!("{why} (*{package}.{kind}{suffix})"),
-            ..Status::default()
-        }
+        Status::new(406, "NotAcceptable", format!("{why} (*{package}.{kind}{suffix})"))
     }
 
     /// One object.
@@ -243,7 +238,7 @@ impl Show {
 }
 
 /// One watch frame around an encoded object.
-pub fn frame(ty: &str, object: &[u8], encoding: Encoding) -> Bytes {
+pub(crate) fn frame(ty: &str, object: &[u8], encoding: Encoding) -> Bytes {
     match encoding {
         Encoding::Protobuf => codec::watch_frame_protobuf(ty, object).into(),
         Encoding::Json | Encoding::Yaml => {
@@ -261,7 +256,7 @@ pub fn frame(ty: &str, object: &[u8], encoding: Encoding) -> Bytes {
 }
 
 /// Writes a tree; `served` gives its type, otherwise apiVersion and kind do (meta types).
-pub fn write_value(value: &Value, served: Option<&Served>, encoding: Encoding, out: &mut Vec<u8>) {
+pub(crate) fn write_value(value: &Value, served: Option<&Served>, encoding: Encoding, out: &mut Vec<u8>) {
     match (encoding, served) {
         (Encoding::Protobuf, Some(served)) => codec::write_protobuf(served, value, out),
         (Encoding::Protobuf, None) => codec::write_typed_protobuf(value, out),
@@ -271,7 +266,7 @@ pub fn write_value(value: &Value, served: Option<&Served>, encoding: Encoding, o
 }
 
 /// A value of any built-in type (by its apiVersion and kind) as a whole answer.
-pub fn typed(value: &Value, form: Form) -> Bytes {
+pub(crate) fn typed(value: &Value, form: Form) -> Bytes {
     let mut out = Vec::new();
     write_value(value, None, form.encoding, &mut out);
     finish(form, out).unwrap_or_default()

@@ -436,7 +436,7 @@ impl Chain {
 
     fn render_status(&self, status: &Status, head: &Head) -> Response<Body> {
         let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-        let offer = Offer { transforms: false, list: false, protobuf: true };
+        let offer = Offer { transforms: false, protobuf: true };
         let agent = head.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         // Errors are told in JSON to those who accept nothing else that we have.
         let form = negotiate(accept, head.query.optional_flag("pretty"), agent, offer).unwrap_or(Form::JSON);
@@ -585,7 +585,7 @@ fn check_accept(request: &ApiRequest) -> Result<(), Status> {
     let lists = matches!(&*request.info.verb, "list" | "watch");
     route_accepts(accept, if lists { &LISTED } else { &ACCEPTED })?;
     if request.info.verb == "watch" {
-        let form = request.form(Offer { transforms: true, list: true, protobuf: true })?;
+        let form = request.form(Offer { transforms: true, protobuf: true })?;
         if form.encoding == Encoding::Yaml {
             return Err(not_acceptable(&STREAMED));
         }
@@ -657,7 +657,9 @@ fn forbidden(attributes: &Attributes<'_>, decision: &Decision) -> Status {
     if attributes.is_resource {
         Status::forbidden(&GroupResource::new(attributes.group, attributes.resource), attributes.name, why)
     } else {
-        Status { generic: true, ..Status::forbidden(&GroupResource::default(), "", why) }
+        let mut status = Status::forbidden(&GroupResource::default(), "", why);
+        status.generic = true;
+        status
     }
 }
 
@@ -705,6 +707,6 @@ fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
 
 /// A tree of a built-in kind as an answer in the form that the client accepts.
 pub(crate) fn typed_answer(request: &ApiRequest, code: u16, value: &api_schema::Value) -> Result<Answer, Status> {
-    let form = request.form(Offer { transforms: false, list: false, protobuf: true })?;
+    let form = request.form(Offer { transforms: false, protobuf: true })?;
     Ok(Answer::whole(code, form, typed(value, form)))
 }

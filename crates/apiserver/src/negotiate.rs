@@ -74,15 +74,16 @@ impl Form {
 }
 
 /// What every endpoint for objects can answer with, in upstream's order.
-pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub(crate) const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// What watches can answer with.
-pub const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+pub(crate) const STREAMED: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What routes of lists produce: lists and watches.
-pub const LISTED: [&str; 5] = [ACCEPTED[0], ACCEPTED[1], ACCEPTED[2], STREAMED[0], STREAMED[1]];
+pub(crate) const LISTED: [&str; 5] = [ACCEPTED[0], ACCEPTED[1], ACCEPTED[2], STREAMED[0], STREAMED[1]];
 
 /// One clause of an Accept header.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Clause {
+pub(crate) struct Clause {
     /// `type/subtype`, lower case.
     pub media_type: SmolStr,
     /// The parameters but `q`.
@@ -93,13 +94,13 @@ pub struct Clause {
 
 impl Clause {
     /// The value of a parameter.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// The clauses of an Accept header, by falling weight; equal weights keep their order.
-pub fn clauses(accept: &str) -> Vec<Clause> {
+pub(crate) fn clauses(accept: &str) -> Vec<Clause> {
     let mut clauses: Vec<Clause> = accept
         .split(',')
         .filter_map(|part| {
@@ -123,11 +124,9 @@ pub fn clauses(accept: &str) -> Vec<Clause> {
 
 /// What an endpoint can do, for negotiation.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Whether objects can be shown as tables and partial metadata.
     pub transforms: bool,
-    /// Whether the answer is a list (or a watch).
-    pub list: bool,
     /// Whether protobuf is possible (not for custom resources).
     pub protobuf: bool,
 }
@@ -136,7 +135,12 @@ pub struct Offer {
 ///
 /// # Errors
 /// 406 if nothing that the client accepts is served.
-pub fn negotiate(accept: Option<&str>, pretty: Option<bool>, user_agent: &str, offer: Offer) -> Result<Form, Status> {
+pub(crate) fn negotiate(
+    accept: Option<&str>,
+    pretty: Option<bool>,
+    user_agent: &str,
+    offer: Offer,
+) -> Result<Form, Status> {
     let by_people = ["curl", "Wget", "Mozilla/5.0"].iter().any(|prefix| user_agent.starts_with(prefix));
     let accept = accept.unwrap_or_default();
     if accept.is_empty() {
@@ -162,13 +166,9 @@ pub fn negotiate(accept: Option<&str>, pretty: Option<bool>, user_agent: &str, o
 }
 
 /// 406 of an endpoint that has none of the forms asked for.
-pub fn not_acceptable(accepted: &[&str]) -> Status {
-    Status {
-        code: 406,
-        reason: "NotAcceptable".into(),
-        message: format!("only the following media types are accepted: {}", accepted.join(", ")),
-        ..Status::default()
-    }
+pub(crate) fn not_acceptable(accepted: &[&str]) -> Status {
+    let message = format!("only the following media types are accepted: {}", accepted.join(", "));
+    Status::new(406, "NotAcceptable", message)
 }
 
 /// Whether a route that produces some media types may answer at all: routes of built-in kinds compare the media types
@@ -176,7 +176,7 @@ pub fn not_acceptable(accepted: &[&str]) -> Status {
 ///
 /// # Errors
 /// 406 if none of them is accepted.
-pub fn route_accepts(accept: Option<&str>, produces: &[&str]) -> Result<(), Status> {
+pub(crate) fn route_accepts(accept: Option<&str>, produces: &[&str]) -> Result<(), Status> {
     let accept = accept.unwrap_or_default();
     let accepted = |clause: &str| {
         let media_type = clause.split(';').next().unwrap_or_default().trim();
@@ -210,7 +210,7 @@ fn transform(clause: &Clause, offer: Offer) -> Option<Transform> {
 ///
 /// # Errors
 /// 415 if it is none of ours.
-pub fn body_encoding(content_type: Option<&str>) -> Result<Encoding, Status> {
+pub(crate) fn body_encoding(content_type: Option<&str>) -> Result<Encoding, Status> {
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if media_type.is_empty() {
         return Ok(Encoding::Json);
@@ -222,7 +222,7 @@ pub fn body_encoding(content_type: Option<&str>) -> Result<Encoding, Status> {
 mod tests {
     use super::*;
 
-    const LIST: Offer = Offer { transforms: true, list: true, protobuf: true };
+    const LIST: Offer = Offer { transforms: true, protobuf: true };
 
     #[track_caller]
     fn check(accept: &str, expected: Result<(Encoding, Transform), u16>) {

@@ -467,7 +467,7 @@ fn rewrite(location: &str, prefix: &str, own: &[&str]) -> String {
 
 /// An error of no kind that the API knows: clients show its text as it is.
 fn unknown(message: impl std::fmt::Display) -> Status {
-    Status { code: 500, message: message.to_string(), ..Status::default() }
+    Status::plain(message.to_string())
 }
 
 fn not_allowed() -> Status {
@@ -504,12 +504,7 @@ fn log_refusal(code: u16, text: &str, name: &str) -> Status {
         501.. => ("InternalError", server_error.as_str()),
         _ => ("", bare.as_str()),
     };
-    Status {
-        code,
-        reason: reason.into(),
-        message: format!("{message} ( pods/log {name})"),
-        name: name.into(),
-        kind: "pods/log".into(),
-        ..Status::default()
-    }
+    let mut status = Status::new(code, reason, format!("{message} ( pods/log {name})"));
+    (status.name, status.kind) = (name.into(), "pods/log".into());
+    status
 }

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn numbers_are_refused_in_gos_words() {
         let query = Query::parse("limit=x&big=99999999999999999999");
-        let message = |key| query.number(key).expect_err("no number").message;
+        let message = |key| query.number(key).expect_err("no number").to_string();
         assert_eq!(message("limit"), "strconv.ParseInt: parsing \"x\": invalid syntax");
         assert_eq!(message("big"), "strconv.ParseInt: parsing \"99999999999999999999\": value out of range");
     }

@@ -168,8 +168,8 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         request_header_ca: pem(&loaded.request_header_ca),
         request_header: options.request_header.clone(),
     };
-    bootstrap::run(&registry, &first).await.map_err(|status| StartError::Bootstrap(status.message))?;
-    authorization.bootstrap(&registry).await.map_err(|status| StartError::Bootstrap(status.message))?;
+    bootstrap::run(&registry, &first).await.map_err(|status| StartError::Bootstrap(status.to_string()))?;
+    authorization.bootstrap(&registry).await.map_err(|status| StartError::Bootstrap(status.to_string()))?;
 
     let verifier = Verifier::new(
         &options.service_account_issuers,

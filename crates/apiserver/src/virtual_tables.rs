@@ -11,7 +11,7 @@ use crate::negotiate::{Offer, Transform};
 /// Answers with one object (in full) or a list of objects (without apiVersion and kind) of a core kind, as a table
 /// if the client wants one.
 pub(crate) fn answer(request: &ApiRequest, kind: &str, mut objects: Vec<Value>, list: bool) -> Result<Answer, Status> {
-    let form = request.form(Offer { transforms: true, list, protobuf: true })?;
+    let form = request.form(Offer { transforms: true, protobuf: true })?;
     let value = match form.transform {
         Transform::Table { beta } => {
             let behaviour = kinds::all::find("", &request.info.resource);

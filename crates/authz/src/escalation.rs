@@ -1,5 +1,4 @@
 //! Nobody grants more than they hold: checks of changes of roles and bindings.
-#![expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 
 use std::collections::BTreeSet;
 
@@ -111,7 +110,8 @@ impl Change<'_> {
             missing.into_iter().collect::<Vec<_>>().join("\n")
         );
         if !errors.is_empty() {
-            let errors = crate::rbac::aggregate_errors(errors.iter().map(|error| error.status(self.resource).message));
+            let errors =
+                crate::rbac::aggregate_errors(errors.iter().map(|error| error.status(self.resource).to_string()));
             message.push_str(&format!("; resolution errors: [{errors}]"));
         }
         Err(self.forbidden(message))

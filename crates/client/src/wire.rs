@@ -2,7 +2,7 @@
 
 use api_codec::{TypeCodec, json, meta, proto};
 use api_schema::{SmolStr, Value};
-use api_semantics::status::{Cause, Status};
+use api_semantics::status::{Cause, Failure, Status};
 use bytes::Bytes;
 
 use crate::resource::codec_of;
@@ -79,7 +79,11 @@ pub(crate) fn find(api_version: &str, kind: &str, expected: Option<TypeCodec<'st
 /// The refusal in an answer. Where it is none that we can read, as when a proxy on the way answers, the code speaks.
 pub(crate) fn decode_status(code: u16, content_type: &str, bytes: &[u8]) -> Status {
     match decode(content_type, bytes, None) {
-        Ok(value) if value.str_at(&["kind"]) == "Status" => Status { code, ..status_of(&value) },
+        Ok(value) if value.str_at(&["kind"]) == "Status" => {
+            let mut status = status_of(&value);
+            status.code = code;
+            status
+        }
         _ => generic(code, &String::from_utf8_lossy(bytes)),
     }
 }
@@ -88,7 +92,7 @@ pub(crate) fn decode_status(code: u16, content_type: &str, bytes: &[u8]) -> Stat
 pub(crate) fn status_of(value: &Value) -> Status {
     let text = |path: &[&str]| SmolStr::new(value.str_at(path));
     let number = |path: &[&str]| value.int_at(path).unwrap_or_default();
-    Status {
+    Failure {
         code: u16::try_from(number(&["code"])).unwrap_or(500),
         reason: text(&["reason"]),
         message: value.str_at(&["message"]).to_owned(),
@@ -101,6 +105,7 @@ pub(crate) fn status_of(value: &Value) -> Status {
         continue_token: text(&["metadata", "continue"]),
         generic: false,
     }
+    .into()
 }
 
 fn cause_of(cause: &Value) -> Cause {

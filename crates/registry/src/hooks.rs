@@ -17,7 +17,7 @@ use crate::write::Context;
 /// What a write claims beside its object: more changes for the same transaction, and things held in memory that are
 /// given back if the write does not happen.
 #[derive(Default)]
-pub struct Claim {
+pub(crate) struct Claim {
     txn: Option<Txn>,
     undo: Option<Box<dyn FnOnce() + Send>>,
     commit: Option<Box<dyn FnOnce() + Send>>,

@@ -394,7 +394,7 @@ fn members(text: &str) -> Option<Vec<(String, &str)>> {
             b':' if depth == 0 && colon.is_none() => colon = Some(at),
             b',' if depth == 0 && at > start => {
                 let colon = colon.take()?;
-                let name = json::decode(None, inner[start..colon].as_bytes(), json::Options::default()).ok()?.value;
+                let name = json::decode(None, &inner.as_bytes()[start..colon], json::Options::default()).ok()?.value;
                 members.push((name.as_str()?.to_owned(), &inner[colon + 1..at]));
                 start = at + 1;
             }

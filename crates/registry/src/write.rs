@@ -488,7 +488,7 @@ impl Registry {
             old,
             warnings: Vec::new(),
         };
-        let result = self.admission.validate(&mut attributes, self).await;
+        let result = self.admission.validate(&attributes, self).await;
         let warnings = std::mem::take(&mut attributes.warnings);
         cx.warnings.extend(warnings);
         result
@@ -702,9 +702,12 @@ fn keep_system_meta(new: &mut Value, old: &Value) {
 /// Counts `metadata.generation` up if anything but metadata and status changed.
 fn count_generation(new: &mut Value, old: &Value, has_status: bool) {
     let differs = |field: &SmolStr| {
-        !matches!(&**field, "metadata" | "apiVersion" | "kind")
-            && !(has_status && field == "status")
-            && new.as_map().and_then(|m| m.get(field)) != old.as_map().and_then(|m| m.get(field))
+        let counts = match &**field {
+            "metadata" | "apiVersion" | "kind" => false,
+            "status" => !has_status,
+            _ => true,
+        };
+        counts && new.as_map().and_then(|m| m.get(field)) != old.as_map().and_then(|m| m.get(field))
     };
     let changed = [new.as_map(), old.as_map()].into_iter().flatten().any(|map| map.keys().any(differs));
     if changed {

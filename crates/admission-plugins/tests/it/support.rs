@@ -106,7 +106,6 @@ impl View for Cluster {
         change: &'a mut (dyn FnMut(&Value) -> Result<Option<Value>, Status> + Send),
     ) -> BoxFuture<'a, Result<(), Status>> {
         let resource = GroupResource::new(group, resource);
-        #[expect(clippy::result_large_err, reason = "the answer as plugins give it")]
         let mut done = || {
             let mut fresh = self.fresh.lock().expect("sane");
             let all = fresh.entry(resource.to_string()).or_default();
@@ -188,7 +187,6 @@ impl Request {
     }
 
     /// Runs the request through a chain: the object as it became.
-    #[expect(clippy::result_large_err, reason = "the answer as plugins give it")]
     pub(crate) fn run(mut self, chain: &Admission, view: &dyn View) -> Result<Value, Status> {
         let parts: Vec<&str> = self.what.split(' ').collect();
         let operation = match parts[0] {

@@ -66,13 +66,9 @@ impl ApplyError {
                     message: format!("conflict with {}", conflict.manager).into(),
                     field: conflict.path.to_string().into(),
                 };
-                Status {
-                    code: 409,
-                    reason: "Conflict".into(),
-                    message: self.to_string(),
-                    causes: conflicts.iter().map(cause).collect(),
-                    ..Status::default()
-                }
+                let mut status = Status::new(409, "Conflict", self.to_string());
+                status.causes = conflicts.iter().map(cause).collect();
+                status
             }
             Self::Refused(text) => Status::bad_request(text.as_str()),
             Self::Failed(text) => plain(text),

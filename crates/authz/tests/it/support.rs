@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use admission::{BoxFuture, View};
 use api_schema::{Map, Value};
+use api_semantics::status::{GroupResource, Status};
 use authn::UserInfo;
 use authz::{Attributes, Authorizer, Decision};
 

@@ -38,7 +38,7 @@ pub fn decide(pod: &Value, budgets: &[Value], now: i64) -> Decision {
         _ => {
             let message =
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Decision::Refuse(Status { code: 500, message: message.into(), ..Status::default() });
+            return Decision::Refuse(Status::plain(message));
         }
     };
     if !is_ready(pod) {
@@ -79,7 +79,6 @@ fn is_ready(pod: &Value) -> bool {
 }
 
 /// The budget with one disruption less, or why there is none to take.
-#[expect(clippy::result_large_err, reason = "a refusal is the whole answer to a request, made once")]
 fn charge(budget: &Value, pod: &str, now: i64) -> Result<Value, Status> {
     let name = budget.str_at(&["metadata", "name"]);
     let count = |field: &str| budget.int_at(&["status", field]).unwrap_or(0);
