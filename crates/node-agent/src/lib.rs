@@ -17,6 +17,7 @@ pub mod objects;
 pub mod observed;
 pub mod plan;
 pub mod pod;
+pub mod pod_cgroups;
 pub mod ports;
 pub mod probes;
 pub mod resources;
