@@ -545,7 +545,7 @@ fn subscriptions_hear_what_watches_see(subject: &Subject) {
     small_history(store);
     let (sender, heard) = mpsc::channel();
     let subscription = store.subscribe(WatchRequest::prefix_after(b"/b", Revision(2)), Box::new(Send(sender)));
-    let next = || heard.recv_timeout(Duration::from_secs(20)).expect("the sink is called");
+    let next = || heard.recv_timeout(Duration::from_secs(120)).expect("the sink is called");
     for text in ["3: +/b=1", "5: -/b(/b=1)", "6: +/b=2"] {
         assert_eq!(next(), text);
     }
@@ -560,7 +560,7 @@ fn subscriptions_hear_what_watches_see(subject: &Subject) {
     block_on(store.compact(Revision(9))).expect("compact");
     let (sender, heard) = mpsc::channel();
     let _subscription = store.subscribe(WatchRequest::prefix_after(b"/", Revision(2)), Box::new(Send(sender)));
-    assert_eq!(heard.recv_timeout(Duration::from_secs(20)).as_deref(), Ok("end true"));
+    assert_eq!(heard.recv_timeout(Duration::from_secs(120)).as_deref(), Ok("end true"));
 }
 
 // === compaction ===
