@@ -2,8 +2,10 @@
 
 mod codegen;
 mod conformance;
+mod dependencies;
 mod tidy;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +19,7 @@ const HELP: &str = "cargo xtask <chore>
   conformance --e2e BINARY         run upstream's e2e.test against kubox and write docs/conformance.md
     [--focus RE] [--kubeconfig F] [--jobs N] [--all]
   codegen [--check] [--data DIR]   write the tables of crates/api-types from the API facts (or compare)
-  tidy                             check layers, manifests and lints
+  tidy                             check layers, manifests, lints and licences
 ";
 
 fn main() -> Result<()> {
@@ -52,14 +54,32 @@ pub(crate) fn root() -> PathBuf {
 /// Runs a program in the workspace's folder; its failure is ours.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
     println!("+ {program} {}", args.join(" "));
-    let status =
-        Command::new(program).args(args).current_dir(root()).status().with_context(|| format!("run {program}"))?;
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root());
+    let status = command.status().with_context(|| format!("run {program}"))?;
     ensure!(status.success(), "{program} {} failed", args.join(" "));
     Ok(())
 }
 
+/// What cargo knows of the workspace.
+pub(crate) fn metadata(args: &[&str]) -> Result<serde_json::Value> {
+    let output = Command::new(cargo_program())
+        .args(["metadata", "--format-version=1"])
+        .args(args)
+        .current_dir(root())
+        .output()
+        .context("run cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The cargo that runs us.
+fn cargo_program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+}
+
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
-    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
+    run(&cargo_program(), args)
 }
 
 fn up(args: &[String]) -> Result<()> {
@@ -67,11 +87,10 @@ fn up(args: &[String]) -> Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let data = target.join("up");
     println!("kubectl --kubeconfig {} get namespaces", data.join("admin.kubeconfig").display());
-    let program = target.join("release/kubox");
-    let data = data.display().to_string();
-    let mut all = vec!["server", "--data-dir", &data];
-    all.extend(args.iter().map(String::as_str));
-    run(&program.display().to_string(), &all)
+    // The server takes our place: its one line is the last word, and Ctrl-C is for it alone.
+    let mut server = Command::new(target.join("release/kubox"));
+    let error = server.arg("server").arg("--data-dir").arg(&data).args(args).exec();
+    Err(error).with_context(|| format!("run {}", server.get_program().display()))
 }
 
 fn test() -> Result<()> {

@@ -1,7 +1,6 @@
 //! Checks of the workspace that the compiler does not make.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -9,22 +8,17 @@ use serde_json::Value;
 /// Crates with lints of their own: the workspace forbids unsafe code, and these need some, with a note at each use.
 const OWN_LINTS: &[&str] = &["shim"];
 
-/// Checks that every crate states its layer, depends only on layers that it may, and inherits the lints.
+/// Checks that every crate states its layer, depends only on layers that it may, and inherits the lints; and that
+/// outside crates are what they may be.
 pub(crate) fn run() -> Result<()> {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["metadata", "--no-deps", "--format-version=1"])
-        .current_dir(crate::root())
-        .output()
-        .context("run cargo metadata")?;
-    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = crate::metadata(&["--no-deps"])?;
     let layers = metadata["metadata"]["layers"].as_object().context("the root manifest lists the layers")?;
     let packages = metadata["packages"].as_array().context("packages are a list")?;
     let layer_of: BTreeMap<&str, &str> = packages
         .iter()
         .filter_map(|package| Some((package["name"].as_str()?, package["metadata"]["layer"].as_str()?)))
         .collect();
-    let mut problems = Vec::new();
+    let mut problems = crate::dependencies::problems()?;
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         let Some(layer) = layer_of.get(name) else {

@@ -188,14 +188,22 @@ impl Credentials {
             let now = world.clock.now().seconds;
             // The wall clock may be set: look at least once a day, which costs nothing.
             let wait = (pki.renewal_due_at - now).clamp(1, 24 * 3600);
-            tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(wait.unsigned_abs())) => {}
-                event = changed(files.as_mut()) => if let Err(error) = event {
-                    tracing::warn!(%error, "a change of certificate files may have been missed");
+            let has_changed = tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_secs(wait.unsigned_abs())) => false,
+                event = changed(files.as_mut()) => {
+                    if let Err(error) = event {
+                        tracing::warn!(%error, "changes of certificate files go unnoticed from now on");
+                        files = None;
+                    }
+                    true
                 }
-            }
+            };
             let now = world.clock.now().seconds;
-            if now >= pki.renewal_due_at {
+            let is_due = now >= pki.renewal_due_at;
+            if !(has_changed || is_due) {
+                continue;
+            }
+            if is_due {
                 match pki::ensure(&self.options.data_dir, &wanted, now) {
                     Ok(renewed) => pki = renewed,
                     Err(error) => {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::own_pki::{OwnPki, now};
 use super::refusal;
-use crate::harness::Server;
+use crate::harness::{Server, run};
 
 /// Everything in a folder, but for the lock.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -149,7 +150,30 @@ fn a_damaged_or_newer_store_stays_as_it_is() {
     std::fs::write(&path, &damaged).expect("the folder can be written");
     refused_unchanged(dir, &[], &["store", "damaged"]);
     std::fs::write(&path, &good).expect("the folder can be written");
+
+    let path = dir.join("store/FORMAT");
+    let good = std::fs::read_to_string(&path).expect("the folder has a format");
+    std::fs::write(&path, good.replace('1', "2")).expect("the folder can be written");
+    refused_unchanged(dir, &[], &["has format 2", "use a newer kubox"]);
+    std::fs::write(&path, &good).expect("the folder can be written");
     Server::over(dir, &[]).kill();
+}
+
+#[test]
+fn a_full_disk_is_said_in_one_line() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    // A limit on the size of files stands for the disk: writes fail in the same way, and nobody needs to mount.
+    let start = |blocks: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" server --secure-port 0 --data-dir \"$1\"");
+        run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_kubox")]).arg(&data))
+    };
+    let (good, _, complaint) = start("0");
+    assert!(!good, "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert!(complaint.contains(&data.display().to_string()) && complaint.contains("File too large"), "{complaint}");
+    // Nothing half-made is in the way once there is room.
+    Server::over(&data, &[]).kill();
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn a_server_that_ends_says_so_first() {
     };
     until("the second server never answered", &|| ask("/readyz").code == 200);
     drop(first);
-    let signalled = Command::new("kill").args(["-TERM", &second.id().to_string()]).status();
+    let signalled = Command::new("sh").args(["-c", &format!("kill -TERM {}", second.id())]).status();
     assert!(signalled.is_ok_and(|status| status.success()));
     until("it never said that it is about to end", &|| ask("/readyz").code == 500);
     assert_eq!(ask("/livez").code, 200, "it still serves");

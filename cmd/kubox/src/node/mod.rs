@@ -1,0 +1,142 @@
+//! `kubox node`, also called `kubelet`: flags, then the node agent until a signal. Containers run on without it.
+
+mod table;
+mod wanted;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use client::{Client, Config, Options};
+use cri::{GrpcClient, ImageService, RuntimeService};
+use node_agent::agent::{Agent, AgentConfig};
+use node_agent::dns::{NodeDns, parse_resolv_conf};
+use node_agent::machine::Machine;
+use node_agent::node::NodeConfig;
+use node_agent::pod_cgroups::Cgroups;
+use pod_network::addresses::Range;
+use pod_network::{BridgeConfig, CniConfig, PodNet};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::wanted::Wanted;
+use crate::flags::{self, Command};
+
+const USAGE: &str = "The node agent: runs the Pods that are bound to this node.
+
+Usage: kubox node --kubeconfig FILE [flags]       (also by the name kubelet)";
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
+    let mut wanted = Wanted::default();
+    match flags::parse(program, table::FLAGS, args, &mut wanted).map_err(|why| anyhow!(why))? {
+        Command::Run => {}
+        Command::Help => {
+            print!("{}", flags::help(USAGE, table::FLAGS));
+            return Ok(());
+        }
+        Command::Version(form) => return crate::server::print_version(&form),
+    }
+    crate::start_logs(wanted.verbosity);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
+        let agent = start(wanted).await?;
+        tokio::select! {
+            () = agent.run() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; the containers run on");
+        Ok(())
+    })
+}
+
+async fn start(wanted: Wanted) -> Result<Arc<Agent>> {
+    if wanted.kubeconfig.as_os_str().is_empty() {
+        return Err(anyhow!("--kubeconfig is required: the file that says how the API is reached"));
+    }
+    let config = Config::from_kubeconfig(&wanted.kubeconfig, None)
+        .with_context(|| format!("read the kubeconfig {}", wanted.kubeconfig.display()))?;
+    let client = Client::http(&config, Options::new("kubelet"))?;
+    let (runtime, images) = runtime(&wanted).await?;
+
+    let resolv_conf = std::fs::read_to_string(&wanted.resolv_conf).unwrap_or_default();
+    let name = match wanted.name.as_str() {
+        "" => Machine::look().hostname,
+        name => name.to_owned(),
+    };
+    std::fs::create_dir_all(&wanted.root_dir)
+        .with_context(|| format!("make the folder {}", wanted.root_dir.display()))?;
+    let config = AgentConfig {
+        node: NodeConfig {
+            name: name.into(),
+            labels: wanted.labels,
+            taints: wanted.taints,
+            register: wanted.register,
+            pods_max: wanted.pods_max,
+            reserved: api_schema::Map::default(),
+            eviction_memory_bytes: 100 << 20,
+            eviction_disk_percent: 10,
+            port: wanted.port,
+            version: apiserver::health::git_version().to_owned(),
+        },
+        root_dir: wanted.root_dir,
+        log_dir: wanted.log_dir,
+        cgroup_root: wanted.cgroup_root,
+        dns: NodeDns {
+            cluster_servers: wanted.cluster_dns,
+            cluster_domain: wanted.cluster_domain,
+            host: parse_resolv_conf(&resolv_conf),
+        },
+        node_ips: wanted.node_ips.into_iter().map(Into::into).collect(),
+        seccomp_default: wanted.seccomp_default,
+        crash_back_off_max: Duration::from_secs(300),
+    };
+    let cgroups = Arc::new(Cgroups::new(None).context("find the cgroups of this machine")?);
+    let agent = Agent::new(config, client, runtime, images, cgroups).await.context("ask the container runtime")?;
+    Ok(Arc::new(agent))
+}
+
+/// The runtime that the flags name: another one by its socket, or the embedded one.
+async fn runtime(wanted: &Wanted) -> Result<(Arc<dyn RuntimeService>, Arc<dyn ImageService>)> {
+    if !wanted.runtime_endpoint.is_empty() {
+        let runtime = GrpcClient::new(&wanted.runtime_endpoint).context("--container-runtime-endpoint")?;
+        let images = match wanted.image_endpoint.as_str() {
+            "" => runtime.clone(),
+            endpoint => GrpcClient::new(endpoint).context("--image-service-endpoint")?,
+        };
+        return Ok((Arc::new(runtime), Arc::new(images)));
+    }
+    let embedded = Arc::new(embedded(wanted).await?);
+    Ok((embedded.clone(), embedded))
+}
+
+async fn embedded(wanted: &Wanted) -> Result<runtime::Runtime> {
+    let state = |part: &str| -> std::path::PathBuf { wanted.state_dir.join(part) };
+    let images = images::Images::open(images::Config::new(state("images"))).context("open the image store")?;
+    if let Some(folder) = &wanted.image_dir {
+        drop_folder(&images, folder);
+    }
+    let range = Range::parse(&wanted.pod_cidr)
+        .ok_or_else(|| anyhow!("--pod-cidr={} is no range of IPv4 addresses with room for pods", wanted.pod_cidr))?;
+    let bridge = BridgeConfig { name: wanted.bridge.clone(), range, mtu: None, state_folder: state("network") };
+    let cni = CniConfig {
+        config_folder: wanted.cni_conf_dir.clone(),
+        plugin_folders: wanted.cni_bin_dirs.clone(),
+        state_folder: state("cni"),
+    };
+    let network = PodNet::new(cni, Some(bridge).filter(|bridge| !bridge.name.is_empty()));
+    let mut config = runtime::Config::new(state("runtime"), wanted.run_dir.clone(), images, Arc::new(network));
+    config.program = std::env::current_exe().context("find this program")?;
+    runtime::Runtime::open(config).await.context("open the container runtime")
+}
+
+/// Imports the archives of a folder in the background.
+fn drop_folder(images: &images::Images, folder: &Path) {
+    let (images, folder) = (images.clone(), folder.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let _ = (images, folder);
+    });
+}
