@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How many files of its own the server may open meanwhile: the store's next segment, a snapshot.
 const OWN_FILES_MAX: usize = 4;
 /// What a server may ever have had in memory: many times what it needs, far below what hostile clients ask for.
-const MEMORY_KIB_MAX: u64 = 512 * 1024;
+const MEMORY_KIB_MAX: u64 = 1024 * 1024;
 
 /// Asks what anybody asks: is it alive, may I write, what is there.
 fn others_are_served(address: &Address, number: usize) {
