@@ -109,7 +109,7 @@ impl Images {
 
     /// Reads an archive once, start to end, and keeps every file of it as a blob for the time being.
     fn ingest_archive(&self, lease: &Lease, file: File, cancelled: &AtomicBool) -> Result<HashMap<String, Member>> {
-        let plain = decompress(file).map_err(|source| Error::Tar(crate::tar::TarError::Read(source)))?;
+        let plain = decompress(file).map_err(|source| Error::Tar(source.into()))?;
         let mut archive = Archive::new(plain);
         let mut members = HashMap::new();
         while let Some(entry) = archive.next().map_err(Error::Tar)? {
@@ -153,7 +153,7 @@ impl Images {
             if cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled);
             }
-            let count = stream.read(&mut buffer).map_err(|source| Error::Tar(crate::tar::TarError::Read(source)))?;
+            let count = stream.read(&mut buffer).map_err(|source| Error::Tar(source.into()))?;
             if count == 0 {
                 break;
             }

@@ -166,13 +166,12 @@ impl Layers {
         let mut draft = Draft { layers: self, number, record, committed: false };
         let files = self.files(number);
         make_folder(&files)?;
-        let plain = decompress(stream).map_err(|source| Error::Tar(crate::tar::TarError::Read(source)))?;
+        let plain = decompress(stream).map_err(|source| Error::Tar(source.into()))?;
         let hashed = Hashed { inner: plain, hasher: Hasher::new(diff_id.algorithm()) };
         let target = Target { folder: &open_folder(&files)?, below, trash: &self.trash, cancelled };
         let (mut rest, usage) = unpack(hashed, &target)?;
         // What follows the archive's end belongs to the digest all the same.
-        std::io::copy(&mut rest, &mut std::io::sink())
-            .map_err(|source| Error::Tar(crate::tar::TarError::Read(source)))?;
+        std::io::copy(&mut rest, &mut std::io::sink()).map_err(|source| Error::Tar(source.into()))?;
         let actual = rest.hasher.finish();
         if actual != *diff_id {
             return Err(Error::DiffIdMismatch { expected: diff_id.clone(), actual });

@@ -9,6 +9,7 @@
 //! ```text
 //! lock            one process at a time
 //! images.json     the images and their names; replaced as a whole, durably
+//! dropped.json    the archives that were imported from a drop folder
 //! blobs/          content by digest: documents, and packed layers until they are unpacked
 //! ingest/         content on its way in; cleared at each start
 //! layers/<n>/     an unpacked layer: fs/ and layer.json; without the latter it is a leftover
@@ -23,6 +24,7 @@ mod blobs;
 mod cancel;
 mod compression;
 mod digest;
+mod drop_folder;
 mod error;
 mod files;
 mod import;
@@ -40,6 +42,7 @@ mod trash;
 mod unpack;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use drop_folder::{DropFolder, Dropped};
 pub use error::{Error, ErrorKind, Result};
 pub use files::Usage;
 pub use import::ImportOptions;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
@@ -25,6 +26,8 @@ use crate::trash::Trash;
 
 const RECORDS: &str = "images.json";
 const RECORDS_VERSION: u32 = 1;
+/// How long a store that is in use is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// A shorter piece of an id is more likely a name.
 const ID_PREFIX_LENGTH_MIN: usize = 8;
 
@@ -136,7 +139,16 @@ impl Images {
         let blobs = Arc::new(Blobs::open(&root)?);
         let layers = Layers::open(&root, trash)?;
         let mut state = read_state(&root.join(RECORDS))?;
-        state.drop_incomplete(&blobs, &layers);
+        if state.drop_incomplete(&blobs, &layers) {
+            // Archives may bring them back.
+            let dropped = root.join(crate::drop_folder::RECORD);
+            match fs::remove_file(&dropped) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", dropped, source));
+                }
+                _ => {}
+            }
+        }
         let images = Images(Arc::new(Inner {
             config,
             blobs,
@@ -456,7 +468,8 @@ impl State {
     }
 
     /// Forgets images of which something is missing, so that they are got again rather than fail at each use.
-    fn drop_incomplete(&mut self, blobs: &Blobs, layers: &Layers) {
+    fn drop_incomplete(&mut self, blobs: &Blobs, layers: &Layers) -> bool {
+        let before = self.images.len();
         self.images.retain(|id, record| {
             let whole = record.documents.iter().all(|digest| blobs.size(digest).is_some())
                 && record.chain_ids.iter().all(|chain_id| layers.contains(chain_id));
@@ -467,6 +480,7 @@ impl State {
         });
         let images = &self.images;
         self.names.retain(|_, id| images.contains_key(id));
+        self.images.len() != before
     }
 }
 
@@ -558,12 +572,19 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
 fn lock(root: &Path) -> Result<File> {
     let path = root.join("lock");
     let file = File::create(&path).map_err(|source| Error::io("create", &path, source))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::Unusable { what: format!("{} is in use by another process", root.display()) })
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            // A former process may still be dying, or a child of it be on its way to another program.
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PATIENCE / 100);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::Unusable { what: format!("{} is in use by another process", root.display()) });
+            }
+            Err(source) => return Err(Error::io("lock", path, source)),
         }
-        Err(source) => Err(Error::io("lock", path, source)),
     }
 }
 

@@ -33,6 +33,12 @@ pub enum TarError {
     Type(char),
 }
 
+impl From<io::Error> for TarError {
+    fn from(error: io::Error) -> TarError {
+        if error.kind() == io::ErrorKind::UnexpectedEof { TarError::Truncated } else { TarError::Read(error) }
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
@@ -97,7 +103,7 @@ impl<R: Read> Archive<R> {
         loop {
             self.skip_rest()?;
             let mut block = [0; BLOCK];
-            match read_up_to(&mut self.reader, &mut block).map_err(TarError::Read)? {
+            match read_up_to(&mut self.reader, &mut block).map_err(TarError::from)? {
                 0 => return Ok(None),
                 BLOCK => {}
                 _ => return Err(TarError::Truncated),
@@ -221,7 +227,7 @@ impl<R: Read> Archive<R> {
         let mut more = header.0[482] != 0;
         while more {
             let mut block = [0; BLOCK];
-            self.reader.read_exact(&mut block).map_err(broken)?;
+            self.reader.read_exact(&mut block).map_err(TarError::from)?;
             push_regions(&block[..504], &mut regions)?;
             more = block[504] != 0;
         }
@@ -240,7 +246,7 @@ impl<R: Read> Archive<R> {
             let mut wanted = 1;
             while numbers.len() < wanted {
                 let mut block = [0; BLOCK];
-                self.data().read_exact(&mut block).map_err(broken)?;
+                self.data().read_exact(&mut block).map_err(TarError::from)?;
                 for byte in block {
                     if numbers.len() == wanted {
                         break;
@@ -297,7 +303,7 @@ impl<R: Read> Archive<R> {
         self.left = size;
         self.padding = size.next_multiple_of(BLOCK as u64) - size;
         let mut bytes = vec![0; size as usize];
-        self.data().read_exact(&mut bytes).map_err(broken)?;
+        self.data().read_exact(&mut bytes).map_err(TarError::from)?;
         Ok(bytes)
     }
 
@@ -306,7 +312,7 @@ impl<R: Read> Archive<R> {
         if length == 0 {
             return Ok(());
         }
-        let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink()).map_err(TarError::Read)?;
+        let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink()).map_err(TarError::from)?;
         // The last block's padding may be missing at the very end.
         if skipped < self.left {
             return Err(TarError::Truncated);
@@ -486,10 +492,6 @@ fn trim_nul(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.truncate(end);
     }
     bytes
-}
-
-fn broken(error: io::Error) -> TarError {
-    if error.kind() == io::ErrorKind::UnexpectedEof { TarError::Truncated } else { TarError::Read(error) }
 }
 
 /// Reads until the buffer is full or the stream ends.

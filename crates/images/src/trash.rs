@@ -121,7 +121,11 @@ fn remove(folder: &OwnedFd, name: &[u8], depth: usize, move_up: &mut MoveUp<'_>)
         return move_up(folder, name);
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let inner = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        // A former store of this process is still deleting it.
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
     for entry in Dir::read_from(&inner)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
@@ -130,7 +134,10 @@ fn remove(folder: &OwnedFd, name: &[u8], depth: usize, move_up: &mut MoveUp<'_>)
         }
     }
     drop(inner);
-    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+    match rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 #[cfg(test)]

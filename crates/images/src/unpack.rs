@@ -266,7 +266,8 @@ impl Unpacker<'_> {
                     return Err(Error::Cancelled);
                 }
                 let wanted = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let count = archive.data().read(&mut self.buffer[..wanted]).map_err(read_error)?;
+                let count =
+                    archive.data().read(&mut self.buffer[..wanted]).map_err(|source| Error::Tar(source.into()))?;
                 if count == 0 {
                     return Err(Error::Tar(TarError::Truncated));
                 }
@@ -492,12 +493,4 @@ fn shown(path: &[u8]) -> String {
 
 fn refused(action: &'static str, path: &[u8], source: Errno) -> Error {
     Error::io(action, Path::new(OsStr::from_bytes(path)), source)
-}
-
-fn read_error(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        Error::Tar(TarError::Truncated)
-    } else {
-        Error::Tar(TarError::Read(error))
-    }
 }

@@ -268,7 +268,10 @@ fn read_request(shared: &Shared, reader: &mut BufReader<&TcpStream>, mut stream:
 
 /// Answers; false if the connection ends with that.
 fn answer(shared: &Shared, request: &Request, reply: Reply, mut stream: &TcpStream) -> Option<bool> {
-    let plain_path = request.path.split('?').next()?;
+    // Proxies are told the whole address.
+    let path =
+        request.path.strip_prefix("http://").map_or(request.path.as_str(), |rest| &rest[rest.find('/').unwrap_or(0)..]);
+    let plain_path = path.split('?').next()?;
     let found = shared.content.lock().unwrap().get(plain_path).cloned();
     let offset: usize = match &reply {
         Reply::NoRange => 0,

@@ -95,12 +95,6 @@ impl Tar {
         self
     }
 
-    /// Any bytes.
-    pub(crate) fn raw(mut self, bytes: &[u8]) -> Tar {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
     /// The tar with its end.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
