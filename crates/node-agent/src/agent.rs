@@ -305,6 +305,10 @@ impl Agent {
             });
             return;
         }
+        if end.is_none() && pod.is_terminal() && has_no_containers(pod) {
+            // It was never taken; there is nothing to look after until it is deleted.
+            return;
+        }
         if end.is_none() && !pod.is_terminal() {
             if let Err(rejection) = self.admit(pod) {
                 self.reject(pod, &rejection);
@@ -321,7 +325,7 @@ impl Agent {
             active.filter(|other| !other.is_terminal() && other.uid() != pod.uid()).collect()
         };
         // A Pod that has containers already was taken before.
-        if pod.status().is_some_and(|status| !status.list_at(&["containerStatuses"]).is_empty()) {
+        if !has_no_containers(pod) {
             return Ok(());
         }
         let config = self.keeper.config();
@@ -474,6 +478,11 @@ impl Agent {
         images.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         Some(images)
     }
+}
+
+/// Whether the API has never seen a container of the Pod.
+fn has_no_containers(pod: &Pod) -> bool {
+    pod.status().is_none_or(|status| status.list_at(&["containerStatuses"]).is_empty())
 }
 
 /// Events of Pods and their containers, in the API.

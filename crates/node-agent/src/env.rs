@@ -18,6 +18,10 @@ pub trait Lookups: Send + Sync {
     fn secret(&self, name: &str) -> Option<Arc<Value>>;
     /// The Services whose addresses a Pod is told: those of its namespace, and `kubernetes` of `default`.
     fn services(&self) -> Vec<Arc<Value>>;
+    /// A number that changes when any of the objects does: what failed for want of one is tried again then.
+    fn version(&self) -> u64 {
+        0
+    }
     /// A PersistentVolumeClaim of the Pod's namespace.
     fn claim(&self, _name: &str) -> Option<Arc<Value>> {
         None

@@ -2,6 +2,7 @@
 //! may not list the Secrets of a namespace (the Node authorizer sees to that), and need not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,7 +213,8 @@ impl Sources for ObjectCache {
             }
             drop(followed);
             let namespace = pod.key().namespace.clone();
-            let found = Found { namespace, objects, claims, services: self.services.clone() };
+            let version = version(&objects);
+            let found = Found { namespace, objects, claims, services: self.services.clone(), version };
             Ok(Arc::new(found) as Arc<dyn Lookups>)
         })
     }
@@ -224,6 +226,17 @@ struct Found {
     objects: HashMap<(Kind, SmolStr), Arc<Value>>,
     claims: Claims,
     services: Informer<Whole>,
+    version: u64,
+}
+
+/// A number for this set of objects in these versions.
+fn version(objects: &HashMap<(Kind, SmolStr), Arc<Value>>) -> u64 {
+    let mut all: Vec<(&(Kind, SmolStr), &str)> =
+        objects.iter().map(|(key, object)| (key, object.str_at(&["metadata", "resourceVersion"]))).collect();
+    all.sort_unstable();
+    let mut hasher = DefaultHasher::new();
+    all.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Found {
@@ -233,6 +246,10 @@ impl Found {
 }
 
 impl Lookups for Found {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
     fn config_map(&self, name: &str) -> Option<Arc<Value>> {
         self.get(Kind::ConfigMap, name)
     }

@@ -1,6 +1,8 @@
 //! What the runtime says of one Pod: its sandboxes and containers, newest first.
 
 use std::cmp::Reverse;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use cri::v1::{self, ContainerState, NamespaceMode, PodSandboxState};
 use cri::{Error, RuntimeService};
@@ -125,6 +127,11 @@ impl PodRuntime {
                 Err(error) => return Err(error),
             }
         }
+        for container in observed.containers.iter_mut().filter(|container| container.state == ContainerState::Exited) {
+            if let Some(message) = last_words(&container.status) {
+                container.status.message = message;
+            }
+        }
         observed.sort();
         Ok(observed)
     }
@@ -171,4 +178,47 @@ impl From<v1::ContainerStatus> for Observed {
             status,
         }
     }
+}
+
+/// The most of a termination message that is shown, in bytes.
+const MESSAGE_BYTES_MAX: u64 = 4096;
+/// And of a log that stands for it: kubelet takes the last 80 lines, and no more than 2048 bytes.
+const LOG_BYTES_MAX: u64 = 2048;
+const LOG_LINES_MAX: usize = 80;
+
+/// What an ended container left as its termination message: what it wrote into the file of its
+/// `terminationMessagePath`, else, if its policy says so and it failed, the end of its log.
+fn last_words(status: &v1::ContainerStatus) -> Option<String> {
+    let path = status.annotations.get(ANNOTATION_MESSAGE_PATH).filter(|path| !path.is_empty())?;
+    let mount = status.mounts.iter().find(|mount| mount.container_path == *path)?;
+    let message = tail(Path::new(&mount.host_path), MESSAGE_BYTES_MAX).unwrap_or_default();
+    let falls_back =
+        status.annotations.get(ANNOTATION_MESSAGE_POLICY).is_some_and(|policy| policy == "FallbackToLogsOnError");
+    if message.is_empty() && falls_back && status.exit_code != 0 {
+        return tail(Path::new(&status.log_path), 4 * LOG_BYTES_MAX).map(|log| log_end(&log));
+    }
+    Some(message).filter(|message| !message.is_empty())
+}
+
+/// The last bytes of a file, as text.
+fn tail(path: &Path, bytes_max: u64) -> Option<String> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The content of the last lines of a log in the CRI's form: `time stream tag content`.
+fn log_end(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+    let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
+    let mut text: String = last.iter().flat_map(|line| [*line, "\n"]).collect();
+    let limit = usize::try_from(LOG_BYTES_MAX).unwrap_or(usize::MAX);
+    if text.len() > limit {
+        let start = (text.len() - limit..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        text.drain(..start);
+    }
+    text
 }

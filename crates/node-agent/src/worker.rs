@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use smol_str::SmolStr;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
-use world::Clock;
+use world::{Clock, Monotonic};
 
 use crate::backoff::{self, BackOff};
 use crate::dns;
@@ -36,6 +36,9 @@ use crate::time::nanos;
 const GRACE_SECONDS_MIN: i64 = 2;
 /// A Pod is looked at this often even if nothing seems to happen; events are what usually wakes it.
 const RESYNC: Duration = Duration::from_secs(60);
+/// How long a container that could not be started waits for the next try, if nothing else is known (kubelet comes back
+/// after about ten seconds).
+const HOLD_BACK: Duration = Duration::from_secs(10);
 /// How long a failed step waits before the next try.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -162,12 +165,32 @@ pub struct Worker {
     ended: bool,
     /// A failed try to make the sandbox or the volumes.
     failures: u32,
+    /// Containers that could not be started, and when the next try is.
+    held_back: BTreeMap<SmolStr, HeldBack>,
+}
+
+/// A container that waits for its next try. Whatever wakes the worker meanwhile is no reason to try sooner, unless what
+/// the container is made from has changed.
+struct HeldBack {
+    until: Monotonic,
+    /// Of the objects that it refers to.
+    version: u64,
+    generation: i64,
 }
 
 impl Worker {
     /// A worker for the Pod in `desired`. `wake` is told whenever the runtime has news of it.
     pub fn new(shared: Arc<Shared>, desired: watch::Receiver<Desired>, wake: Arc<Notify>) -> Worker {
-        Worker { shared, desired, wake, reasons: WaitingReasons::new(), status: None, ended: false, failures: 0 }
+        Worker {
+            shared,
+            desired,
+            wake,
+            reasons: WaitingReasons::new(),
+            status: None,
+            ended: false,
+            failures: 0,
+            held_back: BTreeMap::new(),
+        }
     }
 
     /// Works until nothing of the Pod is left.
@@ -382,17 +405,30 @@ impl Worker {
         let all = plan.start_ephemeral.iter().map(|&place| ephemeral[place]);
         let all = all.chain(plan.start_init.iter().map(|&place| inits[place]));
         for container in all.chain(plan.start.iter().map(|&place| regular[place])) {
+            if let Some(left) = self.held_back(pod, container, lookups.version()) {
+                failed = true;
+                pause = Some(pause.map_or(left, |pause| pause.min(left)));
+                if container.kind() == ContainerKind::Init {
+                    break;
+                }
+                continue;
+            }
             match self.start(&start, container).await {
                 Ok(()) => {
                     self.reasons.remove(container.name());
+                    self.held_back.remove(container.name());
                 }
                 Err(failure) => {
                     failed = true;
                     debug!(pod = %pod.key(), container = container.name(), reason = failure.reason, "not started");
-                    pause = match (pause, failure.retry_after) {
-                        (Some(a), Some(b)) => Some(a.min(b)),
-                        (a, b) => a.or(b),
+                    let left = failure.retry_after.unwrap_or(HOLD_BACK);
+                    pause = Some(pause.map_or(left, |pause| pause.min(left)));
+                    let held = HeldBack {
+                        until: shared.clock.monotonic().saturating_add(left),
+                        version: lookups.version(),
+                        generation: pod.generation(),
                     };
+                    self.held_back.insert(container.name().into(), held);
                     self.reasons.insert(container.name().into(), (failure.reason.into(), failure.message));
                     // Those after an init container wait for it.
                     if container.kind() == ContainerKind::Init {
@@ -409,7 +445,15 @@ impl Worker {
         }
         let runtime = PodRuntime::observe(&*shared.runtime, pod.uid()).await?;
         self.report(pod, &runtime, None);
-        Ok(Next::After(pause.unwrap_or_else(|| self.retry_delay().max(Duration::from_secs(5)))))
+        Ok(Next::After(pause.unwrap_or(HOLD_BACK)))
+    }
+
+    /// How long a container still waits for its next try.
+    fn held_back(&self, pod: &Pod, container: Container<'_>, version: u64) -> Option<Duration> {
+        let held = self.held_back.get(container.name())?;
+        let is_same = held.version == version && held.generation == pod.generation();
+        let left = held.until.saturating_since(self.shared.clock.monotonic());
+        (is_same && !left.is_zero()).then_some(left)
     }
 
     /// Starts one container: back-off, image, configuration, creation, start, postStart.

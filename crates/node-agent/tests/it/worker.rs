@@ -175,11 +175,11 @@ async fn a_failed_creation_is_shown_and_tried_again() {
             15 [Normal b] Created: Container created
             15 start b-0
             15 [Normal b] Started: Container started
-            20 [Normal a] Pulled: Container image "busybox" already present on machine
-            20 [Normal a] Created: Container created
-            20 start a-0
-            20 [Normal a] Started: Container started
-            20 Running"#]],
+            25 [Normal a] Pulled: Container image "busybox" already present on machine
+            25 [Normal a] Created: Container created
+            25 start a-0
+            25 [Normal a] Started: Container started
+            25 Running"#]],
     );
 }
 
