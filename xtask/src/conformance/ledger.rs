@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+/// How many characters of a failure's message are kept.
+const NOTE_MAX: usize = 200;
+
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
@@ -80,6 +83,9 @@ impl Ledger {
 
     pub(super) fn set(&mut self, name: &str, mut row: Row) {
         row.note = cell(&row.note);
+        if let Some((end, _)) = row.note.char_indices().nth(NOTE_MAX) {
+            row.note.truncate(end);
+        }
         self.rows.insert(cell(name), row);
     }
 
@@ -141,10 +147,7 @@ fn path() -> PathBuf {
 
 /// Text that fits into one cell of a table.
 fn cell(text: &str) -> String {
-    let mut out: String = text.chars().map(|c| if c == '|' || c.is_control() { '/' } else { c }).collect();
-    if let Some((end, _)) = out.char_indices().nth(200) {
-        out.truncate(end);
-    }
+    let out: String = text.chars().map(|c| if c == '|' || c.is_control() { '/' } else { c }).collect();
     out.trim().to_owned()
 }
 
@@ -163,6 +166,9 @@ mod tests {
         ledger.set(&tests[0], row(Outcome::Passed, Some(1.5), ""));
         ledger.set(&tests[1], row(Outcome::Failed, Some(60.0), "timed out | after\na minute"));
         ledger.not_yet(&tests[2], "a running Pod", "2026-01-02");
+        let long = "x".repeat(2 * NOTE_MAX);
+        ledger.set(&long, row(Outcome::Failed, Some(1.0), &long));
+        assert_eq!(ledger.rows.remove(&long).map(|row| row.note.len()), Some(NOTE_MAX));
         let again = Ledger::parse(&ledger.show()?, &tests);
         assert_eq!(again.rows, ledger.rows);
         assert_eq!(again.summary(), "3 conformance tests: 1 passed, 1 failed, 1 not yet possible.");
