@@ -1,31 +1,40 @@
 //! The kubox program: one binary, many names.
 
 mod flags;
+mod node;
 mod server;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 const HELP: &str = "kubox: all of Kubernetes as one small program
 
   kubox server --data-dir DIR    the API server (also by the name kube-apiserver)
+  kubox node --kubeconfig FILE   the node agent with its container runtime (also by the name kubelet)
   kubox version                  the version
 
-`kubox server --help` lists its flags.
+`kubox server --help` and `kubox node --help` list their flags.
 ";
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().collect();
+    // A pod's own process: it shall be small, and have no threads.
+    if let Some(code) = args.get(1).and_then(|command| shim::run(command)) {
+        return code;
+    }
     let program = args.first().map(String::as_str).unwrap_or_default();
     let name = program.rsplit('/').next().unwrap_or_default().to_owned();
     args.drain(..1.min(args.len()));
     let role = match name.as_str() {
-        "kube-apiserver" => name,
+        "kube-apiserver" | "kubelet" => name,
         _ if args.is_empty() => "help".to_owned(),
         _ => args.remove(0),
     };
     let result = match role.as_str() {
         "server" => server::run("kubox server", &args),
         "kube-apiserver" => server::run(&role, &args),
+        "node" => node::run("kubox node", &args),
+        "kubelet" => node::run(&role, &args),
         "version" | "--version" => {
             println!("kubox {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -43,4 +52,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts logging to stderr, as much as upstream's `--v` says.
+fn start_logs(verbosity: u8) {
+    let level = match verbosity {
+        0 => tracing::Level::WARN,
+        1..=3 => tracing::Level::INFO,
+        4..=5 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
         }
         Command::Version(form) => return crate::server::print_version(&form),
     }
-    crate::start_logs(wanted.verbosity);
+    crate::start_logs(u8::try_from(wanted.verbosity).unwrap_or(u8::MAX));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
@@ -117,7 +117,7 @@ async fn embedded(wanted: &Wanted) -> Result<runtime::Runtime> {
     let state = |part: &str| -> std::path::PathBuf { wanted.state_dir.join(part) };
     let images = images::Images::open(images::Config::new(state("images"))).context("open the image store")?;
     if let Some(folder) = &wanted.image_dir {
-        drop_folder(&images, folder);
+        drop_folder(&images, folder)?;
     }
     let range = Range::parse(&wanted.pod_cidr)
         .ok_or_else(|| anyhow!("--pod-cidr={} is no range of IPv4 addresses with room for pods", wanted.pod_cidr))?;
@@ -133,10 +133,14 @@ async fn embedded(wanted: &Wanted) -> Result<runtime::Runtime> {
     runtime::Runtime::open(config).await.context("open the container runtime")
 }
 
-/// Imports the archives of a folder in the background.
-fn drop_folder(images: &images::Images, folder: &Path) {
-    let (images, folder) = (images.clone(), folder.to_owned());
-    tokio::task::spawn_blocking(move || {
-        let _ = (images, folder);
+/// Imports the archives of a folder, once each, in the background.
+fn drop_folder(images: &images::Images, folder: &Path) -> Result<()> {
+    let folder = images::DropFolder::open(images, folder)
+        .with_context(|| format!("open the folder of image archives {}", folder.display()))?;
+    tokio::spawn(async move {
+        if let Err(error) = folder.run().await {
+            tracing::warn!(%error, "the folder of image archives is not followed any more");
+        }
     });
+    Ok(())
 }

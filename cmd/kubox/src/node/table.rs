@@ -20,10 +20,15 @@ pub(super) const FLAGS: &[Section<Wanted>] = &[
                 w.state_dir = PathBuf::from(given.text());
                 Ok(())
             }),
-            honoured("run-dir", Form::Text, "where sockets and namespaces are; empty after a restart of the machine", |w, given| {
-                w.run_dir = PathBuf::from(given.text());
-                Ok(())
-            }),
+            honoured(
+                "run-dir",
+                Form::Text,
+                "where sockets and namespaces are; empty after a restart of the machine",
+                |w, given| {
+                    w.run_dir = PathBuf::from(given.text());
+                    Ok(())
+                },
+            ),
             honoured("image-dir", Form::Text, "a folder of image archives, imported once each", |w, given| {
                 w.image_dir = Some(PathBuf::from(given.text()));
                 Ok(())
@@ -72,12 +77,17 @@ pub(super) const FLAGS: &[Section<Wanted>] = &[
                 w.register = given.bool();
                 Ok(())
             }),
-            honoured("register-with-taints", Form::List, "taints that the Node registers with: key=value:effect", |w, given| {
-                for taint in given.list() {
-                    w.taints.push(super::wanted::taint(&taint)?);
-                }
-                Ok(())
-            }),
+            honoured(
+                "register-with-taints",
+                Form::List,
+                "taints that the Node registers with: key=value:effect",
+                |w, given| {
+                    for taint in given.list() {
+                        w.taints.push(super::wanted::taint(&taint)?);
+                    }
+                    Ok(())
+                },
+            ),
             honoured("max-pods", Form::Int, "how many Pods the Node takes", |w, given| {
                 w.pods_max = given.int();
                 Ok(())
@@ -91,14 +101,24 @@ pub(super) const FLAGS: &[Section<Wanted>] = &[
     Section {
         title: "Pods",
         flags: &[
-            honoured("container-runtime-endpoint", Form::Text, "the socket of a CRI runtime; the embedded runtime if empty", |w, given| {
-                w.runtime_endpoint = given.text().to_owned();
-                Ok(())
-            }),
-            honoured("image-service-endpoint", Form::Text, "the socket of a CRI image service, if another one", |w, given| {
-                w.image_endpoint = given.text().to_owned();
-                Ok(())
-            }),
+            honoured(
+                "container-runtime-endpoint",
+                Form::Text,
+                "the socket of a CRI runtime; the embedded runtime if empty",
+                |w, given| {
+                    w.runtime_endpoint = given.text().to_owned();
+                    Ok(())
+                },
+            ),
+            honoured(
+                "image-service-endpoint",
+                Form::Text,
+                "the socket of a CRI image service, if another one",
+                |w, given| {
+                    w.image_endpoint = given.text().to_owned();
+                    Ok(())
+                },
+            ),
             honoured("root-dir", Form::Text, "where volumes and other files of Pods are", |w, given| {
                 w.root_dir = PathBuf::from(given.text());
                 Ok(())
@@ -127,17 +147,27 @@ pub(super) const FLAGS: &[Section<Wanted>] = &[
                 w.pod_cidr = given.text().to_owned();
                 Ok(())
             }),
-            honoured("seccomp-default", Form::Bool, "the runtime's seccomp profile for containers that name none", |w, given| {
-                w.seccomp_default = given.bool();
-                Ok(())
-            }),
+            honoured(
+                "seccomp-default",
+                Form::Bool,
+                "the runtime's seccomp profile for containers that name none",
+                |w, given| {
+                    w.seccomp_default = given.bool();
+                    Ok(())
+                },
+            ),
         ],
     },
     Section {
         title: "Logs",
-        flags: &[honoured("v", Form::Int, "how much is logged: 0 warnings, 2 what happens, 4 and more details", |w, given| {
-            w.verbosity = given.int();
-            Ok(())
-        })],
+        flags: &[honoured(
+            "v",
+            Form::Int,
+            "how much is logged: 0 warnings, 2 what happens, 4 and more details",
+            |w, given| {
+                w.verbosity = given.int();
+                Ok(())
+            },
+        )],
     },
 ];

@@ -7,8 +7,6 @@ mod table;
 mod values;
 mod wanted;
 
-use std::io::IsTerminal as _;
-
 use anyhow::{Context as _, Result, anyhow};
 use apiserver::start::start;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,18 +32,7 @@ pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
     }
     let verbosity = wanted.verbosity;
     let options = wanted.finish().map_err(|why| anyhow!(why))?;
-    let level = match verbosity {
-        0 => tracing::Level::WARN,
-        1..=3 => tracing::Level::INFO,
-        4..=5 => tracing::Level::DEBUG,
-        _ => tracing::Level::TRACE,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    crate::start_logs(verbosity);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
@@ -68,7 +55,8 @@ pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
     })
 }
 
-fn print_version(form: &str) -> Result<()> {
+/// Prints the version, in the form that `--version` asks for.
+pub(crate) fn print_version(form: &str) -> Result<()> {
     match form {
         "raw" => println!("{}", apiserver::health::version_json()),
         "true" | "1" | "t" | "T" | "TRUE" | "True" => println!("Kubernetes {}", apiserver::health::git_version()),
