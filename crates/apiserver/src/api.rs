@@ -453,7 +453,7 @@ impl Api {
             Transform::PartialObjectMetadata { beta } => table::partial(&scale, beta),
             Transform::PartialObjectMetadataList { .. } => {
                 let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
-                return Err(Status::generic(406, "NotAcceptable", format!("{why} (*autoscaling.Scale)")));
+                return Err(Status::new(406, "NotAcceptable", format!("{why} (*autoscaling.Scale)")));
             }
             Transform::Table { beta } => {
                 let mut metadata = Map::new();

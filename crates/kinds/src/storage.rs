@@ -67,7 +67,7 @@ fn check_parameters(errors: &mut ErrorList, object: &Value, may_be_empty: bool) 
 
 /// Terms that say where a volume may be: each names values of labels, and no two are the same.
 fn check_topologies(errors: &mut ErrorList, path: &Path<'_>, terms: &[Value]) {
-    let mut seen = BTreeSet::new();
+    let mut seen = Vec::new();
     for (index, term) in terms.iter().enumerate() {
         let path = path.index(index);
         let expressions = path.child("matchLabelExpressions");
@@ -93,8 +93,10 @@ fn check_topologies(errors: &mut ErrorList, path: &Path<'_>, terms: &[Value]) {
             }
             of_term.insert((key, set));
         }
-        if !seen.insert(of_term) {
-            errors.push(Error::duplicate(&expressions, ""));
-        }
+        // Upstream compares with every term before, and with as many empty ones as there are terms.
+        let empty = if of_term.is_empty() { terms.len() } else { 0 };
+        let twice = seen.iter().filter(|other| **other == of_term).count() + empty;
+        errors.extend((0..twice).map(|_| Error::duplicate(&expressions, "")));
+        seen.push(of_term);
     }
 }

@@ -51,7 +51,7 @@ impl Context {
 /// What a write led to.
 #[derive(Debug)]
 pub struct Written {
-    /// The object as stored, in its stored version, with its resourceVersion.
+    /// The object, in its stored version, with its resourceVersion. Of a dry run, it is what would be read.
     pub value: Value,
     /// Its stored bytes.
     pub bytes: Bytes,
@@ -200,7 +200,10 @@ impl Registry {
             if there.record.is_some() {
                 return Err(Status::already_exists(&storage.group_resource, &name));
             }
-            return Ok(Written { value: object, bytes, revision: 0, created: true });
+            // Shown as it would be read; only what is stored has a version.
+            let mut value = codec::decode_stored(storage, &bytes, 0)?;
+            value.remove(&["metadata", "resourceVersion"]);
+            return Ok(Written { value, bytes, revision: 0, created: true });
         }
         let mut txn = Txn::create(storage.key(namespace, &name), bytes.clone());
         if is_event(storage)
@@ -361,8 +364,8 @@ impl Registry {
         let bytes = codec::encode_stored(storage, &new)?;
         let unchanged = bytes == existing.bytes;
         if unchanged || cx.options.dry_run {
-            codec::set_version(&mut new, existing.revision);
-            return Ok(Some(Written { value: new, bytes, revision: existing.revision, created: false }));
+            let value = codec::decode_stored(storage, &bytes, existing.revision)?;
+            return Ok(Some(Written { value, bytes, revision: existing.revision, created: false }));
         }
         let key = storage.key(namespace, name);
         let ends = ends_deletion(storage, &new, old);

@@ -199,7 +199,12 @@ impl<'a> Decoder<'a> {
                 (_, wire) => reader.skip(wire)?,
             }
         }
-        Ok((key, value.unwrap_or_else(|| zero_of(&self.codec.structs, item))))
+        let zero = || match item {
+            // Generated Go code makes no bytes of it, rather than none.
+            Kind::Bytes => Value::str(""),
+            item => zero_of(&self.codec.structs, item),
+        };
+        Ok((key, value.unwrap_or_else(zero)))
     }
 
     /// Reads a value. What recurses is kept apart from what does not, for the sake of the stack.

@@ -45,6 +45,14 @@ impl Kind for LimitRange {
         }
     }
 
+    /// A range without a name gets one that nobody else has.
+    fn prepare_create(&self, object: &mut Value) {
+        if object.str_at(&["metadata", "name"]).is_empty() {
+            let name = SmolStr::new(object.str_at(&["metadata", "uid"]));
+            object.set(&["metadata", "name"], name);
+        }
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let (limits, path) = (object.list_at(&["spec", "limits"]), Path::new("spec.limits"));

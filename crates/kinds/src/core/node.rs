@@ -11,6 +11,7 @@ use crate::checks::{internal, invalid_text, map, name, texts};
 
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
+const TAINTS_ANNOTATION: &str = "scheduler.alpha.kubernetes.io/taints";
 const AVOID_PODS_ANNOTATION: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
 
 /// The kind Node.
@@ -62,8 +63,8 @@ impl Kind for Node {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        check_avoid_pods(&mut errors, object);
-        check_taints(&mut errors, object);
+        check_annotations(&mut errors, object);
+        check_taints(&mut errors, object.list_at(&["spec", "taints"]), &Path::new("metadata.taints"));
         check_resources(&mut errors, object);
         check_declared_features(&mut errors, object);
         let swap = object.at(&["status", "nodeInfo", "swap"]).and_then(|swap| swap.int_at(&["capacity"]));
@@ -182,10 +183,8 @@ fn address_cell(object: &Value, address_type: &str) -> Value {
     address.map_or("<none>", |address| address.str_at(&["address"])).into()
 }
 
-fn check_taints(errors: &mut ErrorList, object: &Value) {
-    // The path is upstream's.
-    let path = Path::new("metadata.taints");
-    let taints = object.list_at(&["spec", "taints"]);
+/// Checks taints; the path is upstream's, `metadata.taints` for those of the spec.
+fn check_taints(errors: &mut ErrorList, taints: &[Value], path: &Path<'_>) {
     for (at, taint) in taints.iter().enumerate() {
         let path = path.index(at);
         let (key, value, effect) = (taint.str_at(&["key"]), taint.str_at(&["value"]), taint.str_at(&["effect"]));
@@ -270,6 +269,31 @@ fn check_pod_cidrs(errors: &mut ErrorList, object: &Value) {
     }
 }
 
+/// Annotations that once were fields of the spec.
+fn check_annotations(errors: &mut ErrorList, object: &Value) {
+    let text = object.str_at(&["metadata", "annotations", TAINTS_ANNOTATION]);
+    if !text.is_empty() {
+        let path = Path::new("metadata.annotations");
+        let wrong = match json::decode(None, text.as_bytes(), json::Options::default()) {
+            Ok(decoded) => match decoded.value {
+                Value::List(taints) => {
+                    check_taints(errors, &taints, &path.child(TAINTS_ANNOTATION));
+                    None
+                }
+                Value::Null => None,
+                other => {
+                    let found = other.type_name();
+                    Some(format!("json: cannot unmarshal {found} into Go value of type []core.Taint"))
+                }
+            },
+            Err(why) => Some(why.to_string()),
+        };
+        // Upstream shows the key.
+        errors.extend(wrong.map(|why| Error::invalid(&path, TAINTS_ANNOTATION, why)));
+    }
+    check_avoid_pods(errors, object);
+}
+
 /// The annotation by which a node once asked not to get the Pods of some controllers.
 fn check_avoid_pods(errors: &mut ErrorList, object: &Value) {
     let text = object.str_at(&["metadata", "annotations", AVOID_PODS_ANNOTATION]);
@@ -302,7 +326,7 @@ fn check_avoid_pods(errors: &mut ErrorList, object: &Value) {
 
 fn check_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    check_avoid_pods(&mut errors, new);
+    check_annotations(&mut errors, new);
     check_resources(&mut errors, new);
     let (addresses, path) = (new.list_at(&["status", "addresses"]), Path::new("status.addresses"));
     for (at, address) in addresses.iter().enumerate() {
@@ -330,7 +354,7 @@ fn check_update(new: &Value, old: &Value) -> ErrorList {
             check_config_source(&mut errors, source, &config.child(field), true);
         }
     }
-    check_taints(&mut errors, new);
+    check_taints(&mut errors, new.list_at(&["spec", "taints"]), &Path::new("metadata.taints"));
     check_declared_features(&mut errors, new);
     let external = ["spec", "externalID"];
     if new.str_at(&external) != old.str_at(&external) {

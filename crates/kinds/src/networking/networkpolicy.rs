@@ -50,9 +50,9 @@ impl Kind for NetworkPolicy {
         let mut known = Vec::new();
         for (direction, peers) in DIRECTIONS {
             for rule in old.list_at(&["spec", direction]) {
-                for peer in rule.list_at(&[peers]) {
-                    known.push(peer.str_at(&["ipBlock", "cidr"]));
-                    known.extend(texts(peer, &["ipBlock", "except"]));
+                for block in rule.list_at(&[peers]).iter().filter_map(|peer| peer.get("ipBlock")) {
+                    known.push(block.str_at(&["cidr"]));
+                    known.extend(texts(block, &["except"]));
                 }
             }
         }

@@ -23,6 +23,11 @@ impl Kind for PodDisruptionBudget {
         false
     }
 
+    /// Upstream asks only what holds for every name.
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        api_semantics::names::path_segment_name(name, prefix)
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         check(object, Leniency::default())
     }

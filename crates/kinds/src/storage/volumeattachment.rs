@@ -104,6 +104,10 @@ fn check(object: &Value) -> ErrorList {
             errors.push(Error::invalid(&path.child("errorCode"), code, why));
         }
     }
+    if let Some(volume) = volume.and_then(Value::as_str) {
+        let messages = names::dns1123_subdomain(volume, false);
+        invalid_text(&mut errors, &source.child("persistentVolumeName"), volume, messages);
+    }
     errors
 }
 
