@@ -10,4 +10,5 @@ mod kills;
 mod kube_client;
 mod python;
 mod quotas;
+mod verdicts;
 mod wire;
