@@ -114,3 +114,37 @@ pub fn unmount(target: &Path) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mounts an overlay of so many layers by the old call; gives how many files it shows.
+    fn check(layers: usize) -> Result<usize, Errno> {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("run this as root");
+        let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        rustix::mount::mount("tmpfs", root.path(), "tmpfs", MountFlags::empty(), None).unwrap();
+        let folder = |name: String| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let lower: Vec<PathBuf> = (0..layers).map(|n| folder(format!("layers/{n}/fs"))).collect();
+        lower.iter().enumerate().for_each(|(n, layer)| std::fs::write(layer.join(n.to_string()), "").unwrap());
+        let overlay = Overlay { lower, upper: Some(folder("upper".into())), work: Some(folder("work".into())) };
+        let target = folder("target".into());
+        let mounted = overlay.mount_by_options(&target);
+        let shown = mounted.map(|()| std::fs::read_dir(&target).unwrap().count());
+        rustix::mount::unmount(root.path(), UnmountFlags::DETACH).unwrap();
+        shown
+    }
+
+    #[test]
+    fn older_kernels_get_short_options() {
+        assert_eq!(check(1), Ok(1));
+        assert_eq!(check(150), Ok(150));
+        assert_eq!(check(400), Err(Errno::TOOBIG));
+    }
+}

@@ -16,6 +16,7 @@ use crate::files::{is_plain_name, make_folder};
 use crate::layers::Layers;
 use crate::overlay::Overlay;
 use crate::trash::Trash;
+use crate::unpack::is_opaque;
 
 const RECORD: &str = "snapshot.json";
 /// An overlay without a writable folder has at least two others, and no folder twice.
@@ -119,7 +120,12 @@ impl Snapshots {
         let mut lower = Vec::with_capacity(snapshot.chain_ids.len());
         for chain_id in snapshot.chain_ids.iter().rev() {
             let folder = layers.folder(chain_id).ok_or_else(|| Error::not_found(format!("layer {chain_id}")))?;
+            // The kernel stacks the roots of all layers; one that hides those below must end the stack.
+            let hides = is_opaque(&folder);
             lower.push(folder);
+            if hides {
+                break;
+            }
         }
         let folder = self.root.join(key);
         let lower_min = if snapshot.writable { 1 } else { 2 };
@@ -151,7 +157,7 @@ impl Snapshots {
 /// Overlayfs cannot keep what is written on another overlayfs.
 fn refuse_overlayfs(folder: &Path) -> Result<()> {
     let stat = rustix::fs::statfs(folder).map_err(|source| Error::io("stat the file system of", folder, source))?;
-    if i64::from(stat.f_type) == OVERLAYFS_MAGIC {
+    if stat.f_type == OVERLAYFS_MAGIC {
         return Err(Error::Unusable {
             what: format!(
                 "{} lies on overlayfs, which cannot hold the writable layers of containers: \

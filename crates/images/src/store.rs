@@ -187,7 +187,8 @@ impl Images {
         Some(image)
     }
 
-    /// What an image says of its containers.
+    /// What an image says of its containers. It can be asked by id as long as a snapshot of the image is there, even if
+    /// the image itself was removed.
     pub fn image_config(&self, name: &str) -> Result<ImageConfig> {
         let id = self.find_id(name)?;
         let text = self.0.blobs.read(&id, DOCUMENT_LENGTH_MAX)?;
@@ -200,8 +201,13 @@ impl Images {
     }
 
     fn find_id(&self, name: &str) -> Result<Digest> {
-        let state = self.0.state.lock();
-        state.find(name).map(|record| record.id.clone()).ok_or_else(|| no_image(name))
+        if let Some(record) = self.0.state.lock().find(name) {
+            return Ok(record.id.clone());
+        }
+        // A removed image that containers still stand on is known by its id only.
+        let removed = Digest::parse(name).ok();
+        let removed = removed.filter(|id| self.0.snapshots.all().iter().any(|snapshot| snapshot.image == *id));
+        removed.ok_or_else(|| no_image(name))
     }
 
     /// Gives an image one more name.
@@ -439,6 +445,8 @@ impl Inner {
             marked.chain_ids.extend(record.chain_ids.iter().cloned());
         }
         for snapshot in self.snapshots.all() {
+            // A container may start again after its image is gone, and asks the config then.
+            marked.blobs.insert(snapshot.image);
             marked.chain_ids.extend(snapshot.chain_ids);
         }
         for held in state.leases.values() {

@@ -65,10 +65,13 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
     pub(crate) link: Vec<u8>,
     pub(crate) device: (u32, u32),
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Vec<Record>,
     /// Where the stored bytes go, if the file has holes: (offset, length).
     pub(crate) sparse: Option<Vec<(u64, u64)>>,
 }
+
+/// A PAX record, or an extended attribute: name and value.
+type Record = (Vec<u8>, Vec<u8>);
 
 /// A tar stream, read entry by entry.
 pub(crate) struct Archive<R> {
@@ -77,7 +80,7 @@ pub(crate) struct Archive<R> {
     left: u64,
     /// Zero bytes behind the entry, to the block's end.
     padding: u64,
-    globals: Vec<(Vec<u8>, Vec<u8>)>,
+    globals: Vec<Record>,
 }
 
 impl<R: Read> Archive<R> {
@@ -140,7 +143,7 @@ impl<R: Read> Archive<R> {
         size: u64,
         long_name: Option<Vec<u8>>,
         long_link: Option<Vec<u8>>,
-        records: &[(Vec<u8>, Vec<u8>)],
+        records: &[Record],
     ) -> Result<Entry, TarError> {
         let mut stored = size;
         let mut entry = Entry {
@@ -443,7 +446,7 @@ fn push_regions(bytes: &[u8], regions: &mut Vec<(u64, u64)>) -> Result<(), TarEr
 }
 
 /// PAX records: `length key=value\n`, the length counting itself.
-fn parse_records(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TarError> {
+fn parse_records(mut bytes: &[u8]) -> Result<Vec<Record>, TarError> {
     const RECORD: TarError = TarError::Field("PAX record");
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -506,4 +509,92 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads everything; gives how many entries there were, or the error.
+    fn read_all(bytes: &[u8]) -> Result<usize, TarError> {
+        let mut archive = Archive::new(bytes);
+        let mut count = 0;
+        while let Some(entry) = archive.next()? {
+            let regions: u64 = entry.sparse.iter().flatten().map(|region| region.1).sum();
+            assert!(entry.sparse.is_none() || regions <= entry.size);
+            io::copy(&mut archive.data(), &mut io::sink())?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn gnu_tar(flags: &[&str]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), [1; 1000]).unwrap();
+        std::fs::write(folder.path().join("long".repeat(40)), "x").unwrap();
+        let holes = std::fs::File::create(folder.path().join("holes")).unwrap();
+        holes.set_len(3_000_000).unwrap();
+        for n in 0..6 {
+            std::os::unix::fs::FileExt::write_at(&holes, b"x", n * 400_000).unwrap();
+        }
+        let output =
+            std::process::Command::new("tar").arg("-C").arg(folder.path()).args(flags).args(["-cf", "-", "."]).output();
+        output.unwrap().stdout
+    }
+
+    #[test]
+    fn damaged_archives_are_errors_never_worse() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for flags in [
+            &["--format=gnu", "-S"][..],
+            &["--format=pax", "-S", "--sparse-version=1.0"],
+            &["--format=pax", "-S", "--sparse-version=0.1"],
+        ] {
+            let whole = gnu_tar(flags);
+            assert_eq!(read_all(&whole).unwrap(), 4);
+            let mut refused = 0;
+            for _ in 0..1000 {
+                let mut damaged = whole.clone();
+                let block = random.usize(..damaged.len() / BLOCK) * BLOCK;
+                for _ in 0..random.usize(1..4) {
+                    damaged[block + random.usize(..BLOCK)] = random.u8(..);
+                }
+                // Most damage would end at the checksum; the fields behind it are to be reached as well.
+                let header = &mut damaged[block..block + BLOCK];
+                header[148..156].fill(b' ');
+                let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+                header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                damaged.truncate(damaged.len() - random.usize(..3) * random.usize(..2000));
+                refused += usize::from(read_all(&damaged).is_err());
+            }
+            assert!(refused > 50, "{refused} of 1000 refused");
+        }
+    }
+
+    #[test]
+    fn numbers_are_octal_or_binary() {
+        let check = |field: &[u8], expect: Option<i64>| {
+            let mut block = [0; BLOCK];
+            block[..field.len()].copy_from_slice(field);
+            assert_eq!(Header(&block).number(0..field.len(), "field").ok(), expect, "{field:?}");
+        };
+        check(b"0000644\0", Some(0o644));
+        check(b"   644 \0", Some(0o644));
+        check(b"\0\0\0\0", Some(0));
+        check(b"12x4\0", None);
+        check(b"\x80\0\0\0\0\0\x01\x02", Some(258));
+        check(b"\xff\xff\xff\xff\xff\xff\xff\xfe", Some(-2));
+        check(b"\x80\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff", None);
+    }
+
+    #[test]
+    fn times_before_1970_count_downwards() {
+        let check = |text: &str, expect: Option<(i64, u32)>| assert_eq!(pax_time(text.as_bytes()), expect, "{text}");
+        check("12.5", Some((12, 500_000_000)));
+        check("12", Some((12, 0)));
+        check("-1.25", Some((-2, 750_000_000)));
+        check("0.1234567891", Some((0, 123_456_789)));
+        check("x", None);
+        check("1.-5", None);
+    }
 }

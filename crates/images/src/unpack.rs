@@ -449,6 +449,12 @@ fn set_opaque(folder: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::fsetxattr(folder, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty())
 }
 
+/// Does a layer's root hide the layers below?
+pub(crate) fn is_opaque(root: &Path) -> bool {
+    let mut value = [0; 1];
+    rustix::fs::getxattr(root, OPAQUE_ATTRIBUTE, &mut value).is_ok_and(|length| value[..length] == *b"y")
+}
+
 fn timestamps(mtime: (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: mtime.0, tv_nsec: mtime.1.into() };
     Timestamps { last_access: time, last_modification: time }

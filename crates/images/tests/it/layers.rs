@@ -133,3 +133,18 @@ fn implied_folders_look_as_below() {
         "#]],
     );
 }
+
+#[test]
+fn a_layer_may_hide_all_below_it() {
+    check(
+        &[
+            Tar::new().file("a", b"1").file("d/b", b"2"),
+            Tar::new().file("c", b"3").file(".wh..wh..opq", b""),
+            Tar::new().file("e", b"4"),
+        ],
+        expect![[r#"
+            c f 644 0:0 "3"
+            e f 644 0:0 "4"
+        "#]],
+    );
+}

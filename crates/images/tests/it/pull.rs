@@ -41,7 +41,7 @@ fn images_of_every_packing_are_pulled_and_run() {
         assert_eq!(progress.bytes(), (size as u64, size as u64));
         assert_eq!(progress.layers(), (3, 3));
         assert_eq!(pulled.id, image.id());
-        assert_eq!(pulled.repo_tags, [name.clone()]);
+        assert_eq!(pulled.repo_tags, std::slice::from_ref(&name));
         assert_eq!(pulled.repo_digests, [format!("{}/a/b@{}", registry.address, image.digest())]);
         assert_eq!(pulled.size, (size + image.config.len() + image.manifest.len()) as u64);
         let key = format!("{packing:?}");

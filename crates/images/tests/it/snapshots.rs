@@ -91,6 +91,8 @@ fn layers_stay_under_a_container_when_the_image_goes() {
     let rootfs = bench.mounted(&[Tar::new().file("f", b"1").finish()]);
     assert_eq!(bench.images().remove("example.com/test:1").unwrap().layers, 0);
     assert!(bench.images().list().is_empty());
+    let id = bench.images().snapshot("container").unwrap().image;
+    assert_eq!(bench.images().image_config(id.as_str()).unwrap().config.cmd, ["sh"]);
     images::unmount(&rootfs).unwrap();
     bench.images().mount("container", &rootfs).unwrap();
     assert_eq!(std::fs::read_to_string(rootfs.join("f")).unwrap(), "1");
