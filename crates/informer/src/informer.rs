@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api_semantics::selector::Selector;
 use client::{Api, SmolStr};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::cache::{Cache, Index};
+use crate::flag::Flag;
 use crate::object::{Extract, Key, Object};
 use crate::reflector::Reflector;
 
@@ -99,7 +99,7 @@ pub(crate) struct Shared<T> {
     pub(crate) cache: Arc<Cache<T>>,
     /// Held while a change is made and shown, so that handlers see changes one by one and a new handler misses none.
     handlers: Mutex<Vec<Handler<T>>>,
-    pub(crate) synced: watch::Sender<bool>,
+    pub(crate) synced: Flag,
     pub(crate) resource_version: Mutex<SmolStr>,
     pub(crate) counters: Counters,
 }
@@ -162,7 +162,7 @@ impl<T: Extract> Shared<T> {
     /// Makes the cache show exactly these.
     pub(crate) fn replace(&self, objects: Vec<Object<T>>) {
         let handlers = self.handlers.lock();
-        let initial = !*self.synced.borrow();
+        let initial = !self.synced.is_raised();
         let there: BTreeSet<Key> = objects.iter().map(Object::key).collect();
         for key in self.cache.keys() {
             if !there.contains(&key)
@@ -174,7 +174,7 @@ impl<T: Extract> Shared<T> {
         for object in objects {
             self.put_locked(&handlers, Arc::new(object), initial);
         }
-        self.synced.send_replace(true);
+        self.synced.raise();
     }
 }
 
@@ -223,7 +223,7 @@ impl<T: Extract> Informer<T> {
         let shared = Arc::new(Shared {
             cache: Arc::default(),
             handlers: Mutex::default(),
-            synced: watch::Sender::new(false),
+            synced: Flag::default(),
             resource_version: Mutex::default(),
             counters: Counters::default(),
         });
@@ -297,13 +297,12 @@ impl<T: Extract> Informer<T> {
 
     /// Whether all that was there in the beginning has been seen by all handlers.
     pub fn has_synced(&self) -> bool {
-        *self.inner.shared.synced.borrow()
+        self.inner.shared.synced.is_raised()
     }
 
     /// Waits until [`Informer::has_synced`].
     pub async fn synced(&self) {
-        // The sender lives as long as this.
-        let _ = self.inner.shared.synced.subscribe().wait_for(|synced| *synced).await;
+        self.inner.shared.synced.wait().await;
     }
 
     /// The resourceVersion up to which the cache has followed; empty before the first list.

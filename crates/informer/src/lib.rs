@@ -52,6 +52,7 @@
 
 mod backoff;
 mod cache;
+mod flag;
 mod informer;
 mod informers;
 mod object;
@@ -59,6 +60,7 @@ mod reflector;
 
 pub use backoff::Backoff;
 pub use cache::Index;
+pub use flag::Flag;
 pub use informer::{Change, Informer, Stats};
 pub use informers::{Informers, Selection};
 pub use object::{Extract, Key, Labels, Object};

@@ -46,11 +46,12 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
 
     /// Keeps the entries for which `keep` says so.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        let by_use = &mut self.by_use;
-        self.entries.retain(|key, (used, value)| {
-            let kept = keep(key, value);
+        // In the order of use, not of hashes: who is asked in which order may show.
+        let entries = &mut self.entries;
+        self.by_use.retain(|_, key| {
+            let kept = entries.get_mut(key).is_some_and(|(_, value)| keep(key, value));
             if !kept {
-                by_use.remove(used);
+                entries.remove(key);
             }
             kept
         });

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Bucket, Rate};
+use informer::Flag;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use world::{Clock, Monotonic, World};
 
 /// How failed keys come again (client-go's figures).
@@ -45,7 +46,7 @@ struct Inner<K> {
     overall: Bucket,
     state: Mutex<State<K>>,
     wake: Notify,
-    closing: watch::Sender<bool>,
+    closing: Flag,
 }
 
 struct State<K> {
@@ -104,7 +105,7 @@ impl<K: Clone + Ord + Debug> Queue<K> {
                 overall: Bucket::new(retry.overall),
                 state: Mutex::new(state),
                 wake: Notify::new(),
-                closing: watch::Sender::new(false),
+                closing: Flag::default(),
             }),
         }
     }
@@ -202,14 +203,13 @@ impl<K: Clone + Ord + Debug> Queue<K> {
     /// Closes the queue: nobody is given a key any more.
     pub fn close(&self) {
         self.inner.state.lock().closed = true;
-        self.inner.closing.send_replace(true);
+        self.inner.closing.raise();
         self.inner.wake.notify_one();
     }
 
     /// Waits until the queue is closed.
     pub async fn closed(&self) {
-        // The sender lives as long as this.
-        let _ = self.inner.closing.subscribe().wait_for(|closing| *closing).await;
+        self.inner.closing.wait().await;
     }
 
     fn done(&self, key: &K) {

@@ -1,0 +1,4 @@
+//! Informers against a simulated server with faults, and against the real one.
+
+mod real;
+mod simulated;
