@@ -1,5 +1,6 @@
 //! The kubox program: one binary, many names.
 
+mod cri;
 mod flags;
 mod node;
 mod server;
@@ -11,6 +12,7 @@ const HELP: &str = "kubox: all of Kubernetes as one small program
 
   kubox server --data-dir DIR    the API server (also by the name kube-apiserver)
   kubox node --kubeconfig FILE   the node agent with its container runtime (also by the name kubelet)
+  kubox cri --listen SOCKET      the container runtime alone, for upstream's kubelet and crictl
   kubox version                  the version
 
 `kubox server --help` and `kubox node --help` list their flags.
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         _ => args.remove(0),
     };
     let result = match role.as_str() {
+        "cri" => cri::run(&args),
         "server" => server::run("kubox server", &args),
         "kube-apiserver" => server::run(&role, &args),
         "node" => node::run("kubox node", &args),

@@ -109,11 +109,22 @@ async fn runtime(wanted: &Wanted) -> Result<(Arc<dyn RuntimeService>, Arc<dyn Im
         };
         return Ok((Arc::new(runtime), Arc::new(images)));
     }
-    let embedded = Arc::new(embedded(wanted).await?);
+    // Whoever is let in by the node's own API is sent there with a URL for one use.
+    let streams = streaming::StreamServer::bind((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .context("listen on 127.0.0.1 for exec, attach and port-forward")?;
+    let embedded = Arc::new(embedded(wanted, streams.clone()).await?);
+    tokio::spawn({
+        let runtime = embedded.clone();
+        async move {
+            if let Err(error) = streams.serve(runtime).await {
+                tracing::error!(%error, "exec, attach and port-forward are not served any more");
+            }
+        }
+    });
     Ok((embedded.clone(), embedded))
 }
 
-async fn embedded(wanted: &Wanted) -> Result<runtime::Runtime> {
+async fn embedded(wanted: &Wanted, streams: Arc<streaming::StreamServer>) -> Result<runtime::Runtime> {
     let state = |part: &str| -> std::path::PathBuf { wanted.state_dir.join(part) };
     let images = images::Images::open(images::Config::new(state("images"))).context("open the image store")?;
     if let Some(folder) = &wanted.image_dir {
@@ -129,6 +140,7 @@ async fn embedded(wanted: &Wanted) -> Result<runtime::Runtime> {
     };
     let network = PodNet::new(cni, Some(bridge).filter(|bridge| !bridge.name.is_empty()));
     let mut config = runtime::Config::new(state("runtime"), wanted.run_dir.clone(), images, Arc::new(network));
+    config.stream_urls = Some(streams);
     config.program = std::env::current_exe().context("find this program")?;
     runtime::Runtime::open(config).await.context("open the container runtime")
 }

@@ -236,7 +236,10 @@ fn a_server_that_ends_says_so_first() {
     let address = first.address.clone();
     let port = address.rsplit(':').next().unwrap_or_default().to_owned();
     let line = refusal(&[&format!("--data-dir={}", pki.path("third").display()), &format!("--secure-port={port}")]);
-    assert!(line.starts_with(&format!("cannot listen at 127.0.0.1:{port}: ")), "{line}");
+    let expected = format!(
+        "cannot listen at 127.0.0.1:{port} (choose another --bind-address or --secure-port): Address already in use"
+    );
+    assert!(line.starts_with(&expected) && line.matches("in use").count() == 1, "{line}");
     // A second one at the same port, which says nothing but warnings.
     let mut second = Command::new(env!("CARGO_BIN_EXE_kubox"))
         .args(["server", "--permit-port-sharing", "-v=0", "--shutdown-delay-duration=5s", "--secure-port", &port])
