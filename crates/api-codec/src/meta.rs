@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::json::{DecodeError as JsonError, SyntaxError, scan, text};
 use crate::proto::DecodeError;
-use crate::proto::decode::timestamp;
+use crate::proto::decode::{first_bytes, timestamp};
 use crate::proto::envelope;
 use crate::proto::wire::{Reader, Wire, put_delimited, put_varint, varint_len};
 use crate::scalar::time::{RFC3339, Time};
@@ -69,10 +69,13 @@ impl MetaView<'_> {
     }
 }
 
-/// The fields of ObjectMeta and OwnerReference in protobuf.
+/// The numbers of fields in protobuf.
 mod tag {
     pub(super) const METADATA: u32 = 1;
     pub(super) const RESOURCE_VERSION: u32 = 6;
+    pub(super) const MANAGED_FIELDS: u32 = 17;
+    /// Of an entry of managedFields.
+    pub(super) const FIELDS_V1: u32 = 7;
 }
 
 /// Reads the metadata of a message (without envelope) whose first field is ObjectMeta, as in all API objects.
@@ -179,6 +182,8 @@ pub struct Stamp {
     /// What the resourceVersion takes the place of.
     from: u32,
     to: u32,
+    /// Whether the sets of fields in managedFields can be copied into JSON as they are.
+    plain_field_sets: bool,
 }
 
 impl Stamp {
@@ -219,7 +224,13 @@ impl Stamp {
             content_end: end as u32,
             from: (content + from) as u32,
             to: (content + to) as u32,
+            plain_field_sets: has_plain_field_sets(meta)?,
         })
+    }
+
+    /// Whether the sets of fields in the object's managedFields can be copied into JSON as they are.
+    pub(crate) fn has_plain_field_sets(&self) -> bool {
+        self.plain_field_sets
     }
 
     fn moved(self, by: usize) -> Result<Self, DecodeError> {
@@ -233,6 +244,7 @@ impl Stamp {
             content_end: moved(self.content_end)?,
             from: moved(self.from)?,
             to: moved(self.to)?,
+            ..self
         })
     }
 
@@ -259,6 +271,30 @@ impl Stamp {
         // The rest of the metadata, and all that comes after it.
         out.extend_from_slice(piece(self.to, self.end));
     }
+}
+
+/// Whether all sets of fields in ObjectMeta's managedFields are as they are mostly written.
+fn has_plain_field_sets(meta: &[u8]) -> Result<bool, DecodeError> {
+    let mut plain = true;
+    let mut reader = Reader::new(meta);
+    while !reader.at_end() {
+        match reader.tag()? {
+            (tag::MANAGED_FIELDS, Wire::Bytes) => {
+                let mut entry = Reader::new(reader.delimited()?);
+                while !entry.at_end() {
+                    match entry.tag()? {
+                        (tag::FIELDS_V1, Wire::Bytes) => {
+                            let set = first_bytes(entry.delimited()?)?.unwrap_or_default();
+                            plain &= set.is_empty() || scan::is_plain_field_set(set);
+                        }
+                        (_, wire) => entry.skip(wire)?,
+                    }
+                }
+            }
+            (_, wire) => reader.skip(wire)?,
+        }
+    }
+    Ok(plain)
 }
 
 /// How many digits a number has.

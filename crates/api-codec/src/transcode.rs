@@ -8,6 +8,7 @@ use crate::TypeCodec;
 use crate::codec::{Codec, FieldPlan, Kind, Part, Slot, StructPlan};
 use crate::json::encode::{boolean, close};
 use crate::json::{TREE_DEPTH_MAX, scan, text};
+use crate::meta::Stamp;
 use crate::proto::decode::{first_bytes, int_or_string, timestamp};
 use crate::proto::wire::{Reader, Wire};
 use crate::proto::{self, DecodeError, envelope};
@@ -23,20 +24,23 @@ pub fn proto_to_json(
     message: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
-    write(ty, api_version, kind, message, None, out)
+    write(ty, api_version, kind, message, None, false, out)
 }
 
-/// [`proto_to_json`] of a stored object, which shows its revision as its resourceVersion.
+/// [`proto_to_json`] of a stored object, which shows its revision as its resourceVersion. What is known of the object
+/// from before saves looking again.
 pub fn stored_to_json(
     ty: TypeCodec<'_>,
     api_version: &str,
     kind: &str,
     message: &[u8],
     resource_version: u64,
+    stamp: Option<&Stamp>,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     let mut digits = itoa::Buffer::new();
-    write(ty, api_version, kind, message, Some(digits.format(resource_version)), out)
+    let plain_field_sets = stamp.is_some_and(Stamp::has_plain_field_sets);
+    write(ty, api_version, kind, message, Some(digits.format(resource_version)), plain_field_sets, out)
 }
 
 fn write(
@@ -45,11 +49,12 @@ fn write(
     kind: &str,
     message: &[u8],
     resource_version: Option<&str>,
+    plain_field_sets: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     let start = out.len();
     out.reserve(message.len() * 2 + 64);
-    let mut writer = Writer { codec: ty.codec, offsets: vec![0; 192], resource_version, out };
+    let mut writer = Writer { codec: ty.codec, offsets: vec![0; 192], resource_version, plain_field_sets, out };
     // Not every type that could be asked for has metadata.
     let written = writer.object(ty.plan, api_version, kind, message);
     if written.is_some() && writer.resource_version.is_none() {
@@ -83,6 +88,8 @@ struct Writer<'a, 'o> {
     offsets: Vec<u32>,
     /// What is written as the resourceVersion of the first metadata, which in every type is the object's own.
     resource_version: Option<&'a str>,
+    /// Whether the sets of fields in the first metadata are known to need no look.
+    plain_field_sets: bool,
     out: &'o mut Vec<u8>,
 }
 
@@ -148,6 +155,9 @@ impl<'a> Writer<'a, '_> {
                     self.fields(self.codec.plan(flattened), nested, inner, depth)?;
                 }
             }
+        }
+        if plan.version != 0 {
+            self.plain_field_sets = false;
         }
         Some(())
     }
@@ -388,6 +398,7 @@ impl<'a> Writer<'a, '_> {
             Kind::FieldsV1 | Kind::RawExtension | Kind::Json => {
                 match first_bytes(reader.quick_delimited()?).ok()?.unwrap_or_default() {
                     b"" => self.out.extend_from_slice(b"null"),
+                    raw if self.plain_field_sets && matches!(kind, Kind::FieldsV1) => self.out.extend_from_slice(raw),
                     raw if scan::is_plain_field_set(raw) => self.out.extend_from_slice(raw),
                     raw => self.embedded(raw)?,
                 }
@@ -507,7 +518,13 @@ mod tests {
         let mut message = Vec::new();
         proto::encode(ty, &value, &mut message).expect("a message");
         let mut out = Vec::new();
-        let mut writer = Writer { codec: ty.codec, offsets: Vec::new(), resource_version: None, out: &mut out };
+        let mut writer = Writer {
+            codec: ty.codec,
+            offsets: Vec::new(),
+            resource_version: None,
+            plain_field_sets: false,
+            out: &mut out,
+        };
         assert_eq!(writer.object(ty.plan, "", "", &message).is_some(), directly, "{text}");
         out.clear();
         proto_to_json(ty, "", "", &message, &mut out).expect("JSON");

@@ -272,7 +272,7 @@ impl Api {
         let info = &request.info;
         let version = request.query.text("resourceVersion");
         let found = self.registry.get(served, &info.namespace, &info.name, version).await?;
-        Ok(Answer::whole(200, show.form, show.object(Source::Stored(&found.bytes, found.revision))?))
+        Ok(Answer::whole(200, show.form, show.object(Source::Stored(&found.bytes, found.revision, None))?))
     }
 
     async fn list(&self, request: &ApiRequest, served: &Arc<Served>) -> Result<Answer, Status> {
@@ -324,7 +324,7 @@ impl Api {
     fn written(show: &Show, code: u16, written: &Written, cx: &Context) -> Result<Answer, Status> {
         let source = match cx.options.dry_run {
             true => Source::Tree(&written.value),
-            false => Source::Stored(&written.bytes, written.revision),
+            false => Source::Stored(&written.bytes, written.revision, None),
         };
         Ok(Answer::whole(code, show.form, show.object(source)?))
     }

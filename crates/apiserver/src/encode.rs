@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_codec::meta::Stamp;
 use api_schema::{Map, SmolStr, Value, format_smolstr};
 use api_semantics::status::Status;
 use bytes::Bytes;
@@ -16,15 +17,15 @@ use crate::negotiate::{Encoding, Form, Transform};
 /// Where an object's content comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// Stored bytes and their revision.
-    Stored(&'a Bytes, u64),
+    /// Stored bytes, their revision, and what the cache knows of them.
+    Stored(&'a Bytes, u64, Option<&'a Stamp>),
     /// A tree in the stored version.
     Tree(&'a Value),
 }
 
 impl<'a> From<&'a Object> for Source<'a> {
     fn from(object: &'a Object) -> Self {
-        Self::Stored(&object.bytes, object.revision)
+        Self::Stored(&object.bytes, object.revision, Some(&object.index.stamp))
     }
 }
 
@@ -44,7 +45,7 @@ pub struct Show {
 impl Show {
     fn stored(&self, source: Source<'_>) -> Result<Value, Status> {
         match source {
-            Source::Stored(bytes, revision) => codec::decode_stored(&self.served.storage, bytes, revision),
+            Source::Stored(bytes, revision, _) => codec::decode_stored(&self.served.storage, bytes, revision),
             Source::Tree(value) => Ok(value.clone()),
         }
     }
@@ -104,10 +105,10 @@ impl Show {
 
     /// Writes one object in the encoding, without a newline or indentation; protobuf with its envelope.
     fn write_object(&self, source: Source<'_>, with_columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {
-        if let (true, Source::Stored(bytes, revision)) = (self.is_direct(), source) {
+        if let (true, Source::Stored(bytes, revision, stamp)) = (self.is_direct(), source) {
             match self.form.encoding {
                 Encoding::Json | Encoding::Yaml => {
-                    return codec::stored_to_json(&self.served.storage, bytes, revision, out);
+                    return codec::stored_to_json(&self.served.storage, bytes, revision, stamp, out);
                 }
                 Encoding::Protobuf => return codec::stored_to_protobuf(&self.served.storage, bytes, revision, out),
             }
@@ -167,8 +168,8 @@ impl Show {
     /// Writes an item of a list as JSON.
     pub(crate) fn write_item(&self, source: Source<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
         let storage = &self.served.storage;
-        if let (true, Source::Stored(bytes, revision)) = (self.is_direct(), source) {
-            return codec::stored_item_to_json(storage, bytes, revision, out);
+        if let (true, Source::Stored(bytes, revision, stamp)) = (self.is_direct(), source) {
+            return codec::stored_item_to_json(storage, bytes, revision, stamp, out);
         }
         let mut value = codec::to_served(&self.served, self.stored(source)?)?;
         if storage.stored_as == registry::StoredAs::Protobuf {

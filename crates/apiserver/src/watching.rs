@@ -224,7 +224,7 @@ impl State {
         };
         let first = std::mem::replace(&mut self.first, false);
         // What is deleted shows its last state, at the revision of its deletion.
-        let source = Source::Stored(&object.bytes, event.revision);
+        let source = Source::Stored(&object.bytes, event.revision, Some(&object.index.stamp));
         let show = &self.plan.show;
         let make = || show.event(ty.name(), source, first).unwrap_or_default();
         Some(match self.form {

@@ -1,6 +1,7 @@
 //! Between stored bytes, trees and what clients read: the storage's and the version's types applied to the codecs.
 
 pub use api_codec::list::ListMeta;
+use api_codec::meta::Stamp;
 use api_codec::{json, list, meta, proto, transcode, watch, yaml};
 use api_schema::{SmolStr, StructId, Value, format_smolstr};
 use api_semantics::status::Status;
@@ -149,10 +150,8 @@ pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, store
             labels.into_boxed_slice()
         };
         let (view, stamp) = match stored_as {
-            StoredAs::Protobuf => {
-                (meta::scan(proto::envelope::split(bytes).ok()?.raw).ok()?, meta::Stamp::of(bytes).ok()?)
-            }
-            StoredAs::Json => (meta::scan_json(bytes).ok()?, meta::Stamp::default()),
+            StoredAs::Protobuf => (meta::scan(proto::envelope::split(bytes).ok()?.raw).ok()?, Stamp::of(bytes).ok()?),
+            StoredAs::Json => (meta::scan_json(bytes).ok()?, Stamp::default()),
         };
         let selectable = kind.selectable_fields();
         let fields = if selectable.is_empty() {
@@ -176,11 +175,17 @@ pub(crate) fn indexer(schema: SchemaRef, type_id: StructId, kind: KindRef, store
     })
 }
 
-/// Stored bytes as JSON, with apiVersion and kind.
+/// Stored bytes as JSON, with apiVersion and kind. The cache has a stamp of its objects, the store has none.
 ///
 /// # Errors
 /// 500 if the bytes are no object of the type.
-pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), Status> {
+pub fn stored_to_json(
+    storage: &Storage,
+    bytes: &[u8],
+    revision: u64,
+    stamp: Option<&Stamp>,
+    out: &mut Vec<u8>,
+) -> Result<(), Status> {
     if storage.kind.on_read().is_some() {
         let value = decode_stored(storage, bytes, revision)?;
         json::encode(Some(storage.codec()), &value, out);
@@ -190,7 +195,7 @@ pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut 
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
             let (api_version, kind) = (&envelope.api_version, &envelope.kind);
-            transcode::stored_to_json(storage.codec(), api_version, kind, envelope.raw, revision, out)
+            transcode::stored_to_json(storage.codec(), api_version, kind, envelope.raw, revision, stamp, out)
                 .map_err(|e| unreadable(storage, e))
         }
         StoredAs::Json => {
@@ -205,7 +210,13 @@ pub fn stored_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut 
 ///
 /// # Errors
 /// 500 if the bytes are no object of the type.
-pub fn stored_item_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), Status> {
+pub fn stored_item_to_json(
+    storage: &Storage,
+    bytes: &[u8],
+    revision: u64,
+    stamp: Option<&Stamp>,
+    out: &mut Vec<u8>,
+) -> Result<(), Status> {
     if storage.kind.on_read().is_some() && storage.stored_as == StoredAs::Protobuf {
         let mut value = decode_stored(storage, bytes, revision)?;
         for field in ["apiVersion", "kind"] {
@@ -217,10 +228,10 @@ pub fn stored_item_to_json(storage: &Storage, bytes: &[u8], revision: u64, out: 
     match storage.stored_as {
         StoredAs::Protobuf => {
             let envelope = proto::envelope::split(bytes).map_err(|e| unreadable(storage, e))?;
-            transcode::stored_to_json(storage.codec(), "", "", envelope.raw, revision, out)
+            transcode::stored_to_json(storage.codec(), "", "", envelope.raw, revision, stamp, out)
                 .map_err(|e| unreadable(storage, e))
         }
-        StoredAs::Json => stored_to_json(storage, bytes, revision, out),
+        StoredAs::Json => stored_to_json(storage, bytes, revision, None, out),
     }
 }
 

@@ -49,9 +49,12 @@ fn a_resource_version_is_put_in_and_nothing_else_changes() {
             assert_eq!(message.len(), stamp.message_len(version));
 
             let (mut shown, mut text) = (Vec::new(), Vec::new());
-            transcode::stored_to_json(golden.ty(), "v1", "K", raw, version, &mut shown).expect("JSON");
             transcode::proto_to_json(golden.ty(), "v1", "K", &message, &mut text).expect("JSON");
-            assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&text), "{}", golden.name);
+            for stamp in [None, Some(&stamp)] {
+                shown.clear();
+                transcode::stored_to_json(golden.ty(), "v1", "K", raw, version, stamp, &mut shown).expect("JSON");
+                assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&text), "{}", golden.name);
+            }
 
             let spliced = meta::splice_resource_version_json(&golden.json, version).expect("spliced");
             let read = json::decode(Some(golden.ty()), &spliced, json::Options::STRICT).expect("JSON").value;
@@ -210,4 +213,31 @@ fn a_tree_of_another_shape_is_not_written_as_protobuf() {
         json::retype(ty, &value, json::Options::default()).expect_err("no number").to_string(),
         "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
     );
+}
+
+#[test]
+fn sets_of_fields_are_copied_only_where_they_may_be() {
+    let ty = api_codec::builtin().find("io.k8s.api.apps.v1.Deployment").expect("a type");
+    let check = |own: &str, of_template: &str| {
+        let text = format!(
+            r#"{{"metadata":{{"name":"d","managedFields":[{{"manager":"m"}},{{"manager":"n","fieldsV1":{own}}}]}},
+                "spec":{{"selector":{{}},"template":{{"metadata":{{"managedFields":[{{"fieldsV1":{of_template}}}]}}}}}}}}"#
+        );
+        let value = json::decode(Some(ty), text.as_bytes(), json::Options::STRICT).expect("JSON").value;
+        let enveloped = proto::encode_object(ty, &value).expect("encoded");
+        let raw = envelope::split(&enveloped).expect("an envelope").raw;
+        let stamp = meta::Stamp::of(&enveloped).expect("metadata");
+        let mut shown = Vec::new();
+        transcode::stored_to_json(ty, "", "", raw, 5, Some(&stamp), &mut shown).expect("JSON");
+        let mut expected = Vec::new();
+        let mut value = proto::decode(ty, raw).expect("a tree");
+        value.set(&["metadata", "resourceVersion"], "5");
+        json::encode(Some(ty), &value, &mut expected);
+        assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(&expected));
+    };
+    let (plain, escaped) = (r#"{"f:a":{}}"#, r#"{"f:<":{},"n":1}"#);
+    check(plain, plain);
+    check(plain, escaped);
+    check(escaped, plain);
+    check(escaped, escaped);
 }
