@@ -10,7 +10,7 @@ use rustls::server::{
     ClientHello, ProducesTickets, ResolvesServerCert, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -259,11 +259,13 @@ fn server_config(
         provider: Arc::clone(&provider),
     };
     let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(certificates) as _;
+    let provider = Arc::new(quickest_first(&provider));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| PkiError::Tls(error.to_string()))?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(resolver);
+    config.ignore_client_order = true;
     if options.http2 {
         config.alpn_protocols.push(b"h2".to_vec());
     }
@@ -273,6 +275,18 @@ fn server_config(
     // Each ticket is work and bytes on every handshake; clients that resume do so one connection at a time.
     config.send_tls13_tickets = 1;
     Ok(config)
+}
+
+/// With AES-128 before AES-256, as Go's servers choose: as safe, and a quarter less work for each byte.
+fn quickest_first(provider: &CryptoProvider) -> CryptoProvider {
+    let mut sorted = provider.clone();
+    sorted.cipher_suites.sort_by_key(|suite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => 0,
+        CipherSuite::TLS13_AES_256_GCM_SHA384 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => 1,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 2,
+        _ => 3,
+    });
+    sorted
 }
 
 /// Takes any certificate whose key the client holds: the handshake proves possession and nothing more.
