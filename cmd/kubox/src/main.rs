@@ -8,6 +8,10 @@ mod server;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+/// Requests are thousands of small allocations on many threads, and what a load has freed goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HELP: &str = "kubox: all of Kubernetes as one small program
 
   kubox server --data-dir DIR    the API server (also by the name kube-apiserver)
