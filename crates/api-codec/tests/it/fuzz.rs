@@ -244,6 +244,31 @@ fn field(tag: u64, value: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Protobuf has times that RFC 3339 has no years for. Go shows them all the same, and keeps them.
+#[test]
+fn times_of_any_year_are_kept() {
+    let ty = builtin().find("io.k8s.api.core.v1.EventSeries").expect("EventSeries");
+    for (seconds, shown) in [
+        (253_402_300_800_i64, "10000-01-01T00:00:00.000000Z"),
+        (-62_167_219_201, "-0001-12-31T23:59:59.000000Z"),
+        (-62_167_219_200, "0000-01-01T00:00:00.000000Z"),
+        (200_000_000_000_000, "6339646-09-22T12:26:40.000000Z"),
+    ] {
+        let mut time = vec![0x08];
+        let mut number = seconds as u64;
+        while number >= 0x80 {
+            time.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        time.push(number as u8);
+        let value = proto::decode(ty, &field(2, &time)).expect("a time");
+        assert_eq!(value.str_at(&["lastObservedTime"]), shown);
+        let mut again = Vec::new();
+        proto::encode(ty, &value, &mut again).expect("what was read can be written");
+        assert_eq!(proto::decode(ty, &again).as_ref(), Ok(&value));
+    }
+}
+
 #[test]
 fn large_inputs_take_time_in_proportion() {
     // The longest body that is accepted has three megabytes.
