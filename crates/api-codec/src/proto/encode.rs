@@ -155,11 +155,11 @@ impl<'a> Writer<'a> {
             (Kind::Double, _) => return misfit("number"),
             (Kind::Bytes, _) => return misfit("base64"),
             (Kind::Time | Kind::MicroTime, Value::Null) => {}
-            (Kind::Time, Value::Str(text)) => match time::Time::parse(text, time::RFC3339) {
+            (Kind::Time, Value::Str(text)) => match time::Time::of_tree(text, time::RFC3339) {
                 Ok(time) => timestamp(out, time::Time { nanos: 0, ..time }),
                 Err(_) => return misfit("time"),
             },
-            (Kind::MicroTime, Value::Str(text)) => match time::Time::parse(text, time::RFC3339_MICRO) {
+            (Kind::MicroTime, Value::Str(text)) => match time::Time::of_tree(text, time::RFC3339_MICRO) {
                 Ok(time) => timestamp(out, time),
                 Err(_) => return misfit("time"),
             },

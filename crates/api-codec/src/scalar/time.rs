@@ -27,6 +27,11 @@ impl Time {
         }
     }
 
+    /// Reads what a tree has: also years that RFC 3339 has no digits for, as protobuf brings them.
+    pub(crate) fn of_tree(text: &str, layout: &'static str) -> Result<Self, String> {
+        Self::parse(text, layout).or_else(|error| distant(text).ok_or(error))
+    }
+
     pub(crate) fn is_zero(self) -> bool {
         self == Self { seconds: ZERO_SECONDS, nanos: 0 }
     }
@@ -131,6 +136,19 @@ fn quick(text: &[u8]) -> Option<i64> {
         return None;
     }
     Some(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// A time as we write it, of a year before 0 or after 9999.
+fn distant(text: &str) -> Option<Time> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (year, rest) = digits.split_at_checked(digits.find('-')?)?;
+    // The rest is as in a year that has the same days.
+    let is_year = (4..=9).contains(&year.len()) && year.bytes().all(|digit| digit.is_ascii_digit());
+    let year: i64 = year.parse::<i64>().ok().filter(|_| is_year)? * sign;
+    let alike = year.rem_euclid(400) + 2000;
+    let time = Time::parse(&format!("{alike}{rest}"), RFC3339).ok()?;
+    let days = days(year, 1, 1).checked_sub(days(alike, 1, 1))?;
+    Some(Time { seconds: time.seconds.checked_add(days.checked_mul(86_400)?)?, ..time })
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar; years are counted from March, so that the leap day is
