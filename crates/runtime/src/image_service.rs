@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cri::{Error, ImageService, Reply, ReplyStream, v1};
-use images::Image;
+use images::{Credentials, Image, PullOptions};
 
 use crate::error::of_image;
 use crate::runtime::{Runtime, now};
@@ -39,6 +39,27 @@ fn cri_image(image: &Image) -> v1::Image {
     }
 }
 
+/// Credentials as the CRI gives them: in parts, or Docker's encoded pair.
+fn credentials(auth: v1::AuthConfig) -> Result<Credentials, Error> {
+    let mut credentials = Credentials {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+        server_address: auth.server_address,
+    };
+    let is_said = !credentials.username.is_empty()
+        || !credentials.identity_token.is_empty()
+        || !credentials.registry_token.is_empty();
+    if !is_said && !auth.auth.is_empty() {
+        let pair = Credentials::from_encoded(&auth.auth);
+        let pair =
+            pair.ok_or_else(|| Error::unknown("invalid auth config: it is no encoded user name and password"))?;
+        (credentials.username, credentials.password) = (pair.username, pair.password);
+    }
+    Ok(credentials)
+}
+
 impl ImageService for Runtime {
     fn list_images(&self, request: v1::ListImagesRequest) -> Reply<'_, v1::ListImagesResponse> {
         Box::pin(async move { Ok(v1::ListImagesResponse { images: self.list_of_images(request.filter) }) })
@@ -63,6 +84,16 @@ impl ImageService for Runtime {
                 info.insert("info".to_owned(), text.to_string());
             }
             Ok(v1::ImageStatusResponse { image: Some(cri_image(&image)), info })
+        })
+    }
+
+    fn pull_image(&self, request: v1::PullImageRequest) -> Reply<'_, v1::PullImageResponse> {
+        Box::pin(async move {
+            let name = request.image.unwrap_or_default().image;
+            let credentials = credentials(request.auth.unwrap_or_default())?;
+            let options = PullOptions { credentials, progress: None };
+            let image = self.0.config.images.pull(&name, options).await.map_err(|e| of_image(&e))?;
+            Ok(v1::PullImageResponse { image_ref: image.id.as_str().to_owned() })
         })
     }
 

@@ -478,7 +478,7 @@ fn kill_shim(pid: i32) {
 
 /// What is mounted in a folder, the latest first.
 fn mounts_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let text = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
     let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
     let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
     below.reverse();

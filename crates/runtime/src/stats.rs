@@ -386,9 +386,9 @@ mod tests {
             .map(|row| {
                 (
                     row.name.as_str(),
-                    row.rx_bytes.map(|v| v.value),
-                    row.rx_errors.map(|v| v.value),
-                    row.tx_bytes.map(|v| v.value),
+                    row.rx_bytes.as_ref().map(|v| v.value),
+                    row.rx_errors.as_ref().map(|v| v.value),
+                    row.tx_bytes.as_ref().map(|v| v.value),
                 )
             })
             .collect();

@@ -27,7 +27,7 @@ pub(crate) enum Order {
     /// A process in the container of another one.
     Exec { spec: Box<ExecSpec>, container_pid: i32, cgroup: String },
     /// The init of a shared process namespace.
-    Pause { mount_point: PathBuf, cgroup: String, limits: Limits },
+    Pause { mount_point: PathBuf, cgroup: String, limits: Box<Limits> },
 }
 
 /// What the helper says.

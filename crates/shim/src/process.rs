@@ -148,6 +148,7 @@ fn give_up_rights(process: &ProcessSpec, user: &User) -> Result<PathBuf> {
         load_seccomp(process)?;
     }
     let sets = process.capabilities;
+    let own = doing("read capabilities", rustix::thread::capabilities(None))?.permitted;
     for capability in 0..CAPABILITIES_END {
         if sets.bounding & (1 << capability) == 0 {
             let bit = CapabilitySet::from_bits_retain(1 << capability);
@@ -164,7 +165,8 @@ fn give_up_rights(process: &ProcessSpec, user: &User) -> Result<PathBuf> {
     doing("set group", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
     doing("set user", rustix::thread::set_thread_res_uid(uid, uid, uid))?;
     doing("forget to keep capabilities", rustix::thread::set_keep_capabilities(false))?;
-    let set = |bits: u64| CapabilitySet::from_bits_retain(bits & ((1 << CAPABILITIES_END) - 1) & known_capabilities());
+    // What this process itself has not (it may be confined, too) cannot be given; the kernel refuses the whole set then.
+    let set = |bits: u64| CapabilitySet::from_bits_retain(bits & own.bits());
     // A user other than root starts with none in force, but may keep those that are ambient.
     let wanted = CapabilitySets {
         effective: set(sets.effective),
@@ -172,7 +174,7 @@ fn give_up_rights(process: &ProcessSpec, user: &User) -> Result<PathBuf> {
         inheritable: set(sets.inheritable),
     };
     doing("set capabilities", rustix::thread::set_capabilities(None, wanted))?;
-    for capability in (0..CAPABILITIES_END).filter(|bit| sets.ambient & (1 << bit) != 0) {
+    for capability in (0..CAPABILITIES_END).filter(|bit| sets.ambient & own.bits() & (1 << bit) != 0) {
         let bit = CapabilitySet::from_bits_retain(1 << capability);
         doing("raise an ambient capability", rustix::thread::configure_capability_in_ambient_set(bit, true))?;
     }
@@ -186,14 +188,6 @@ fn give_up_rights(process: &ProcessSpec, user: &User) -> Result<PathBuf> {
         load_seccomp(process)?;
     }
     Ok(program)
-}
-
-/// The bits of capabilities that this kernel has: asking for others is an error.
-fn known_capabilities() -> u64 {
-    let last =
-        std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse::<u32>().ok());
-    let last = last.unwrap_or(CAPABILITIES_END - 1).min(62);
-    (1 << (last + 1)) - 1
 }
 
 fn load_seccomp(process: &ProcessSpec) -> Result<()> {

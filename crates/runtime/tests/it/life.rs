@@ -104,7 +104,10 @@ fn lists_are_filtered() {
         rows.into_iter().map(|row| row.id).collect()
     };
     assert_eq!(containers(v1::ContainerFilter { pod_sandbox_id: second, ..Default::default() }), [id.clone()]);
-    assert_eq!(containers(v1::ContainerFilter { label_selector: labels(&[("a", "c")]), ..Default::default() }), [""; 0]);
+    assert_eq!(
+        containers(v1::ContainerFilter { label_selector: labels(&[("a", "c")]), ..Default::default() }),
+        [""; 0]
+    );
     let running = v1::ContainerStateValue { state: v1::ContainerState::Running as i32 };
     assert_eq!(containers(v1::ContainerFilter { state: Some(running), ..Default::default() }), [""; 0]);
 }

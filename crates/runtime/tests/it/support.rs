@@ -94,7 +94,11 @@ impl Node {
     }
 
     /// A pod's description; `change` makes it differ.
-    pub(crate) fn pod_config(&self, name: &str, change: impl FnOnce(&mut v1::PodSandboxConfig)) -> v1::PodSandboxConfig {
+    pub(crate) fn pod_config(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut v1::PodSandboxConfig),
+    ) -> v1::PodSandboxConfig {
         let mut config = v1::PodSandboxConfig {
             metadata: Some(v1::PodSandboxMetadata {
                 name: name.into(),
@@ -127,7 +131,11 @@ impl Node {
     }
 
     /// A container's description: it runs a shell command.
-    pub(crate) fn container_config(&self, script: &str, change: impl FnOnce(&mut v1::ContainerConfig)) -> v1::ContainerConfig {
+    pub(crate) fn container_config(
+        &self,
+        script: &str,
+        change: impl FnOnce(&mut v1::ContainerConfig),
+    ) -> v1::ContainerConfig {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let mut config = v1::ContainerConfig {
             metadata: Some(v1::ContainerMetadata { name: "main".into(), attempt }),
@@ -336,7 +344,8 @@ fn busybox_archive() -> Vec<u8> {
         "config": { "Env": ["FROM_IMAGE=yes"], "Cmd": ["sh"], "WorkingDir": "/data", "StopSignal": "SIGUSR1" },
         "rootfs": { "type": "layers", "diff_ids": [images::Digest::of(&layer).as_str()] },
     });
-    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": ["busybox:test"], "Layers": ["layer.tar"] }]);
+    let manifest =
+        serde_json::json!([{ "Config": "config.json", "RepoTags": ["busybox:test"], "Layers": ["layer.tar"] }]);
     let mut archive = Tar::default();
     archive.add("layer.tar", b'0', 0o644, &layer, "");
     archive.add("config.json", b'0', 0o644, config.to_string().as_bytes(), "");
