@@ -106,6 +106,11 @@ impl Cgroup {
         &self.path
     }
 
+    /// Whether version 2 does the limiting.
+    pub fn is_v2(&self) -> bool {
+        self.v2
+    }
+
     /// The folder of a controller (`memory`, `cpu`, ...); in version 2 all share one.
     pub fn folder(&self, controller: &str) -> Option<&Path> {
         let name = if self.v2 { "" } else { controller };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::process::{Result, apply_limits, become_program, doing, look_up_user, open_terminal, set_stdio};
 use crate::spec::{ContainerSpec, ExecSpec, PidNamespace, User};
 use crate::sys::{self, Fork};
-use crate::{pause, root, wire};
+use crate::{devices, pause, root, wire};
 
 /// What to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,7 +114,12 @@ impl<E: std::error::Error> std::fmt::Display for Chain<E> {
 fn enter_cgroup(cgroup: &cgroups::Cgroup, limits: &Limits) -> Result<()> {
     doing("make the cgroup", cgroup.create().map_err(Chain))?;
     doing("set limits", cgroup.set(limits).map_err(Chain))?;
-    doing("enter the cgroup", cgroup.add_process(0).map_err(Chain))
+    doing("enter the cgroup", cgroup.add_process(0).map_err(Chain))?;
+    // Version 1 has files for it, which are among the limits.
+    match cgroup.folder("devices").or(cgroup.folder("")) {
+        Some(folder) if cgroup.is_v2() => doing("restrict devices", devices::restrict(folder, &limits.devices)),
+        _ => Ok(()),
+    }
 }
 
 /// Forks; the parent tells the child's id, the child does its work and never comes back.

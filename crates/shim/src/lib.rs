@@ -14,6 +14,7 @@
 //! of it is smaller than its interface.
 
 mod command;
+mod devices;
 mod log;
 mod output;
 mod process;

@@ -85,6 +85,56 @@ pub(crate) fn set_mount(mount: impl AsFd, change: MountChange) -> io::Result<()>
     check(result)
 }
 
+/// Loads a device program and attaches it to a cgroup of version 2, with which it goes away.
+pub(crate) fn attach_device_program(cgroup: impl AsFd, program: &[u64]) -> io::Result<()> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    /// The beginning of union bpf_attr as BPF_PROG_LOAD reads it; what is not there counts as zero.
+    #[repr(C)]
+    struct Load {
+        program_type: u32,
+        instructions: u32,
+        code: u64,
+        license: u64,
+        log: [u64; 3],
+    }
+    /// The same as BPF_PROG_ATTACH reads it.
+    #[repr(C)]
+    struct Attach {
+        target: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    let license = c"Apache-2.0";
+    let load = Load {
+        program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        instructions: u32::try_from(program.len()).map_err(io::Error::other)?,
+        code: program.as_ptr().addr() as u64,
+        license: license.as_ptr().addr() as u64,
+        log: [0; 3],
+    };
+    // SAFETY: `load` is a whole structure whose size is passed; it points at as many instructions as it says and at a C
+    // string, which live until the call returns. The kernel verifies the program.
+    let file = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>()) };
+    check(file)?;
+    let number = i32::try_from(file).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this file for us, and nobody else knows of it.
+    let file = unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
+    let unsigned = |file: i32| u32::try_from(file).map_err(io::Error::other);
+    let attach = Attach {
+        target: unsigned(cgroup.as_fd().as_raw_fd())?,
+        program: unsigned(file.as_raw_fd())?,
+        kind: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
+    };
+    // SAFETY: `attach` is a whole structure whose size is passed, and both of its files are open.
+    check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<Attach>()) })
+}
+
 /// Leaves the daemon's session keyring for a new one, so that a container sees no keys of the host.
 pub(crate) fn join_session_keyring(name: &str) -> io::Result<()> {
     let name = CString::new(name)?;
