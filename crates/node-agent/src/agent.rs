@@ -194,6 +194,11 @@ impl Agent {
         self.pods.list().iter().map(|pod| pod.content.0.clone()).collect()
     }
 
+    /// Where the agent keeps its files.
+    pub fn root_dir(&self) -> &std::path::Path {
+        &self.shared.node.root_dir
+    }
+
     /// The keeper of the Node object.
     pub fn keeper(&self) -> &Arc<NodeKeeper> {
         &self.keeper

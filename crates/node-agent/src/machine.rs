@@ -151,6 +151,40 @@ pub struct Disk {
     pub inodes_free: u64,
 }
 
+/// What the whole machine uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MachineUsage {
+    /// Processor time since its start, in nanoseconds, over all processors.
+    pub cpu_nanoseconds: u64,
+    /// Memory that programs can still get, in bytes.
+    pub memory_available_bytes: u64,
+    /// The rest.
+    pub memory_used_bytes: u64,
+}
+
+/// Looks at what the machine uses.
+pub fn usage() -> MachineUsage {
+    /// The kernel's unit for processor time in `/proc/stat`.
+    const TICK_NANOSECONDS: u64 = 10_000_000;
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let words = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal: all but the idle ones.
+    let busy: u64 =
+        ticks.iter().take(8).enumerate().filter(|(place, _)| !matches!(place, 3 | 4)).map(|(_, ticks)| ticks).sum();
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let (total, available) = (kib("MemTotal") * 1024, kib("MemAvailable") * 1024);
+    MachineUsage {
+        cpu_nanoseconds: busy * TICK_NANOSECONDS,
+        memory_available_bytes: available,
+        memory_used_bytes: total.saturating_sub(available),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

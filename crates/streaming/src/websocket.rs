@@ -6,7 +6,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 /// A message to or from a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ where
                         bytes.extend_from_slice(&data);
                         Message::Binary(bytes.into())
                     }
-                    Some(Piece::Close(channel)) if closes => Message::Binary(vec![CLOSE_CHANNEL, channel].into()),
+                    // Only clients close single channels.
                     Some(Piece::Close(_)) => continue,
                     None => break,
                 },
@@ -81,11 +82,16 @@ where
                 break;
             }
         }
-        drop(sink.send(Message::Close(None)).await);
+        drop(sink.send(goodbye()).await);
         drop(sink.close().await);
         reader.abort();
     });
     (to_client, from_client)
+}
+
+/// The end in good order; without a code clients take it for an accident.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// A stream of bytes in binary messages: the tunnel of `SPDY/3.1+portforward.k8s.io`.
@@ -128,7 +134,7 @@ where
                 break;
             }
         }
-        drop(sink.send(Message::Close(None)).await);
+        drop(sink.send(goodbye()).await);
         reader.abort();
     });
     ours

@@ -15,6 +15,7 @@ use node_agent::dns::{NodeDns, parse_resolv_conf};
 use node_agent::machine::Machine;
 use node_agent::node::NodeConfig;
 use node_agent::pod_cgroups::Cgroups;
+use node_api::{NodeApi, NodeApiConfig};
 use pod_network::addresses::Range;
 use pod_network::{BridgeConfig, CniConfig, PodNet};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,9 +43,10 @@ pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
-        let agent = start(wanted).await?;
+        let (agent, api) = start(wanted).await?;
         tokio::select! {
             () = agent.run() => {}
+            () = api.run() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -53,13 +55,13 @@ pub(crate) fn run(program: &str, args: &[String]) -> Result<()> {
     })
 }
 
-async fn start(wanted: Wanted) -> Result<Arc<Agent>> {
+async fn start(wanted: Wanted) -> Result<(Arc<Agent>, NodeApi)> {
     if wanted.kubeconfig.as_os_str().is_empty() {
         return Err(anyhow!("--kubeconfig is required: the file that says how the API is reached"));
     }
-    let config = Config::from_kubeconfig(&wanted.kubeconfig, None)
+    let kubeconfig = Config::from_kubeconfig(&wanted.kubeconfig, None)
         .with_context(|| format!("read the kubeconfig {}", wanted.kubeconfig.display()))?;
-    let client = Client::http(&config, Options::new("kubelet"))?;
+    let client = Client::http(&kubeconfig, Options::new("kubelet"))?;
     let (runtime, images) = runtime(&wanted).await?;
 
     let resolv_conf = std::fs::read_to_string(&wanted.resolv_conf).unwrap_or_default();
@@ -69,6 +71,23 @@ async fn start(wanted: Wanted) -> Result<Arc<Agent>> {
     };
     std::fs::create_dir_all(&wanted.root_dir)
         .with_context(|| format!("make the folder {}", wanted.root_dir.display()))?;
+    // Whoever vouches for the API server vouches for its clients, too, unless the flags say otherwise.
+    let client_authorities = match (&wanted.client_ca_file, &kubeconfig.authority) {
+        (Some(file), _) => pki::load_certificates(file).with_context(|| format!("read {}", file.display()))?,
+        (None, Some(source)) => {
+            let text = source.read().context("read the authority of the kubeconfig")?;
+            pki::Certificate::from_pem(&text).context("read the authority of the kubeconfig")?
+        }
+        (None, None) => Vec::new(),
+    };
+    let node_ips: Vec<std::net::IpAddr> = wanted.node_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    let api = NodeApiConfig {
+        address: (wanted.address, wanted.port).into(),
+        node: name.clone(),
+        certificate_dir: wanted.certificate_dir.unwrap_or_else(|| wanted.root_dir.join("pki")),
+        names: pki::SubjectAltNames { dns: vec![name.clone()], ips: node_ips, ..pki::SubjectAltNames::default() },
+        client_authorities,
+    };
     let config = AgentConfig {
         node: NodeConfig {
             name: name.into(),
@@ -95,8 +114,12 @@ async fn start(wanted: Wanted) -> Result<Arc<Agent>> {
         crash_back_off_max: Duration::from_secs(300),
     };
     let cgroups = Arc::new(Cgroups::new(None).context("find the cgroups of this machine")?);
-    let agent = Agent::new(config, client, runtime, images, cgroups).await.context("ask the container runtime")?;
-    Ok(Arc::new(agent))
+    let agent = Agent::new(config, client.clone(), runtime.clone(), images.clone(), cgroups)
+        .await
+        .context("ask the container runtime")?;
+    let agent = Arc::new(agent);
+    let api = NodeApi::bind(api, client, agent.clone(), runtime, images).await?;
+    Ok((agent, api))
 }
 
 /// The runtime that the flags name: another one by its socket, or the embedded one.

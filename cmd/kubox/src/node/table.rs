@@ -92,6 +92,18 @@ pub(super) const FLAGS: &[Section<Wanted>] = &[
                 w.pods_max = given.int();
                 Ok(())
             }),
+            honoured("address", Form::Ip, "where the Node's own API listens; every address by default", |w, given| {
+                w.address = given.ip().ok_or_else(|| "an address is wanted".to_owned())?;
+                Ok(())
+            }),
+            honoured("cert-dir", Form::Text, "where the certificate of the Node's own API is kept", |w, given| {
+                w.certificate_dir = Some(PathBuf::from(given.text()));
+                Ok(())
+            }),
+            honoured("client-ca-file", Form::Text, "whose client certificates the Node's own API takes", |w, given| {
+                w.client_ca_file = Some(PathBuf::from(given.text()));
+                Ok(())
+            }),
             honoured("port", Form::Uint, "the port of the Node's own API", |w, given| {
                 w.port = u16::try_from(given.int()).map_err(|_| "a port is at most 65535".to_owned())?;
                 Ok(())

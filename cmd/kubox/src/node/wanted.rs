@@ -1,5 +1,6 @@
 //! What the flags of `kubox node` ask for.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use api_schema::Value;
@@ -20,6 +21,9 @@ pub(super) struct Wanted {
     pub(super) taints: Vec<Value>,
     pub(super) pods_max: i64,
     pub(super) port: u16,
+    pub(super) address: IpAddr,
+    pub(super) certificate_dir: Option<PathBuf>,
+    pub(super) client_ca_file: Option<PathBuf>,
     pub(super) runtime_endpoint: String,
     pub(super) image_endpoint: String,
     pub(super) root_dir: PathBuf,
@@ -50,6 +54,9 @@ impl Default for Wanted {
             taints: Vec::new(),
             pods_max: 110,
             port: 10250,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            certificate_dir: None,
+            client_ca_file: None,
             runtime_endpoint: String::new(),
             image_endpoint: String::new(),
             root_dir: PathBuf::from("/var/lib/kubelet"),
