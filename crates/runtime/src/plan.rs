@@ -11,7 +11,7 @@ use shim::spec::{
 };
 
 use crate::capabilities;
-use crate::seccomp::Profile;
+use crate::seccomp::{self, Profile};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -57,10 +57,7 @@ pub(crate) fn container(wish: Wish<'_>) -> Result<ContainerSpec, String> {
     let (devices, rules) = devices(config, context.privileged, node)?;
     limits.devices = rules;
     let capabilities = capabilities::plan(context.privileged, context.capabilities.as_ref(), node.capabilities)?;
-    let seccomp = match seccomp_profile(&context, seccomp_file, capabilities.bounding)? {
-        Some(profile) => Some(profile.compile()?),
-        None => None,
-    };
+    let seccomp = seccomp_program(&context, seccomp_file, capabilities.bounding)?;
     let process = ProcessSpec {
         args: args(config, image)?,
         env: env(config, image, pod.hostname),
@@ -112,10 +109,7 @@ pub(crate) fn exec(
 ) -> Result<ProcessSpec, String> {
     let context = security_context(config);
     let capabilities = capabilities::plan(context.privileged, context.capabilities.as_ref(), node.capabilities)?;
-    let seccomp = match seccomp_profile(&context, seccomp_file, capabilities.bounding)? {
-        Some(profile) => Some(profile.compile()?),
-        None => None,
-    };
+    let seccomp = seccomp_program(&context, seccomp_file, capabilities.bounding)?;
     let resources = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     let mut env = env(config, image, hostname);
     if tty && !config.tty {
@@ -146,21 +140,21 @@ pub(crate) fn seccomp_path(config: &v1::ContainerConfig) -> Option<PathBuf> {
     is_file.then(|| PathBuf::from(profile.localhost_ref.trim_start_matches("localhost/")))
 }
 
-fn seccomp_profile(
+fn seccomp_program(
     context: &v1::LinuxContainerSecurityContext,
     file: Option<&[u8]>,
     capabilities: u64,
-) -> Result<Option<Profile>, String> {
+) -> Result<Option<Vec<u64>>, String> {
     if context.privileged {
         return Ok(None);
     }
-    let Some(profile) = &context.seccomp else { return Ok(Some(Profile::runtime_default(capabilities))) };
-    match profile.profile_type() {
-        v1::ProfileType::RuntimeDefault => Ok(Some(Profile::runtime_default(capabilities))),
+    let kind = context.seccomp.as_ref().map_or(v1::ProfileType::RuntimeDefault, |profile| profile.profile_type());
+    match kind {
+        v1::ProfileType::RuntimeDefault => seccomp::default_program(capabilities).map(Some),
         v1::ProfileType::Unconfined => Ok(None),
         v1::ProfileType::Localhost => {
-            let file = file.ok_or_else(|| format!("seccomp profile {:?} cannot be read", profile.localhost_ref))?;
-            Profile::parse(file).map(Some)
+            let file = file.ok_or("the seccomp profile cannot be read")?;
+            Profile::parse(file)?.compile().map(Some)
         }
     }
 }

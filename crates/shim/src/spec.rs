@@ -129,6 +129,7 @@ pub struct ProcessSpec {
     /// Whether it can never gain more.
     pub no_new_privileges: bool,
     /// A seccomp filter: instructions in the kernel's layout, native byte order.
+    #[serde(with = "hex")]
     pub seccomp: Option<Vec<u64>>,
     /// Resource limits: name (`RLIMIT_NOFILE`), soft, hard.
     pub rlimits: Vec<(String, u64, u64)>,
@@ -276,4 +277,46 @@ pub struct ExecSpec {
     pub container: String,
     /// What runs.
     pub process: ProcessSpec,
+}
+
+/// A filter as one text, sixteen hex digits an instruction: a list of a thousand numbers is slow to read.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(program: &Option<Vec<u64>>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = program.as_ref().map(|program| {
+            let mut text = String::with_capacity(program.len() * 16);
+            for instruction in program {
+                for byte in instruction.to_be_bytes() {
+                    text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+                    text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+                }
+            }
+            text
+        });
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u64>>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let words = text.as_bytes().chunks(16).map(|word| {
+            let word = std::str::from_utf8(word).map_err(serde::de::Error::custom)?;
+            u64::from_str_radix(word, 16).map_err(serde::de::Error::custom)
+        });
+        words.collect::<Result<Vec<u64>, _>>().map(Some)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use crate::spec::ProcessSpec;
+
+        #[test]
+        fn a_filter_comes_back_as_it_went() {
+            let spec =
+                ProcessSpec { seccomp: Some(vec![0, 0x20, u64::MAX, 0x0123_4567_89ab_cdef]), ..ProcessSpec::default() };
+            let text = serde_json::to_string(&spec).expect("write");
+            assert_eq!(serde_json::from_str::<ProcessSpec>(&text).expect("read"), spec);
+            assert_eq!(serde_json::from_str::<ProcessSpec>("{}").expect("read"), ProcessSpec::default());
+        }
+    }
 }

@@ -5,6 +5,10 @@
 
 mod bpf;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::capabilities;
@@ -190,8 +194,27 @@ impl Profile {
 impl Architecture {
     /// The number of a system call; `None` if it has none here.
     fn syscall(self, name: &str) -> Option<u32> {
-        // The table is sorted, but it is short, and a profile is compiled once for a container.
-        let line = SYSCALLS.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('\t')))?;
-        line.split('\t').nth(self.column)?.parse().ok()
+        static ROWS: LazyLock<HashMap<&str, &str>> =
+            LazyLock::new(|| SYSCALLS.lines().filter_map(|line| line.split_once('\t')).collect());
+        ROWS.get(name)?.split('\t').nth(self.column - 1)?.parse().ok()
     }
+}
+
+/// The program of the default profile for a process with these capabilities. Few sets are in use, and they are kept.
+///
+/// # Errors
+/// As [`Profile::compile`].
+pub fn default_program(capabilities: u64) -> Result<Vec<u64>, String> {
+    static PROGRAMS: Mutex<Vec<(u64, Vec<u64>)>> = Mutex::new(Vec::new());
+    const PROGRAMS_MAX: usize = 16;
+    if let Some((_, program)) = PROGRAMS.lock().iter().find(|(set, _)| *set == capabilities) {
+        return Ok(program.clone());
+    }
+    let program = Profile::runtime_default(capabilities).compile()?;
+    let mut programs = PROGRAMS.lock();
+    if programs.len() == PROGRAMS_MAX {
+        programs.remove(0);
+    }
+    programs.push((capabilities, program.clone()));
+    Ok(program)
 }
