@@ -51,6 +51,9 @@ pub(crate) struct Wish<'a> {
 pub(crate) fn container(wish: Wish<'_>) -> Result<ContainerSpec, String> {
     let Wish { id, config, pod, image, rootfs, mount_point, cgroup, log_bytes_max, node, seccomp_file } = wish;
     let context = security_context(config);
+    if context.apparmor.as_ref().is_some_and(|profile| profile.profile_type() == v1::ProfileType::Localhost) {
+        return Err("apparmor is not supported".to_owned());
+    }
     let namespaces = context.namespace_options.clone().unwrap_or_default();
     let resources = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     let mut limits = resources.map(limits).unwrap_or_default();

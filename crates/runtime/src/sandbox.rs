@@ -143,7 +143,7 @@ impl Runtime {
             network: namespaces.network,
             ipc: namespaces.ipc,
             // With the node's network a pod has the node's name.
-            hostname: (namespaces.network && !config.hostname.is_empty()).then(|| config.hostname.clone()),
+            hostname: namespaces.network.then(|| hostname(config)),
             shared_pids: namespaces.shared_pids,
             sysctls,
             shim_cgroup: self.0.config.shim_cgroup.clone(),
@@ -196,6 +196,8 @@ impl Runtime {
 
     async fn stop_held(&self, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
         for container in self.containers_of(&sandbox.id) {
+            // One that is being started is waited for.
+            let _busy = container.busy.lock().await;
             self.stop_container_now(&container).await?;
         }
         let was_ready = sandbox.is_ready();

@@ -162,6 +162,8 @@ pub(crate) fn spawn(program: &Path, spec: &SandboxSpec) -> Result<i32, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .env_clear()
+        // The program's allocator would take whole huge pages, which is more than all of a shim.
+        .env("MIMALLOC_ALLOW_THP", "0")
         .current_dir("/")
         .spawn()
         .map_err(|e| format!("start {}: {e}", program.display()))?;

@@ -155,7 +155,7 @@ fn set_up(spec: SandboxSpec) -> Result<Server> {
 fn start_init(spec: &SandboxSpec) -> Result<i32> {
     let mount_point = spec.run_folder.join(EXITS);
     let order = Order::Pause { mount_point, cgroup: spec.cgroup.clone(), limits: Box::new(spec.limits.clone()) };
-    let control = doing("start the helper", spawn_helper(&order, &[]))?;
+    let (control, _) = doing("start the helper", spawn_helper(&order, &[]))?;
     let (mut pid, mut ready) = (None, false);
     while pid.is_none() || !ready {
         match doing("hear the helper", hear_word(&control))? {

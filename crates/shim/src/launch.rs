@@ -52,6 +52,8 @@ pub(crate) fn run() -> ExitCode {
     // Once in the container's namespaces, its processes could look into this one.
     let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+    // A kernel without huge pages has none to allow.
+    let _ = sys::allow_huge_pages();
     let Ok(socket) = socket.and_then(|socket| hidden.map(|()| socket)) else { return ExitCode::FAILURE };
     match make(&socket) {
         Ok(()) => ExitCode::SUCCESS,

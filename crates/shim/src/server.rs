@@ -28,6 +28,8 @@ const READ_BYTES: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 512;
 /// How much may wait for a daemon that does not read; it is cut off then and will ask again.
 const BACKLOG_MESSAGES_MAX: usize = 4096;
+/// An error that quotes a whole request helps nobody.
+const ERROR_CHARS_MAX: usize = 2048;
 /// How often a full disk or a slow reader is tried again.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
@@ -90,6 +92,8 @@ struct Exec {
 struct Launch {
     connection: u64,
     control: OwnedFd,
+    /// The helper's process id.
+    helper: u32,
     what: What,
     pid: Option<i32>,
     user: User,
@@ -115,7 +119,11 @@ enum Token {
 type Answer = Result<(Reply, Vec<OwnedFd>), Reply>;
 
 fn error(message: impl Into<String>) -> Reply {
-    Reply::Error { message: message.into(), not_running: false }
+    let mut message = message.into();
+    if let Some((end, _)) = message.char_indices().nth(ERROR_CHARS_MAX) {
+        message.truncate(end);
+    }
+    Reply::Error { message, not_running: false }
 }
 
 fn not_running(container: &str) -> Reply {
@@ -470,12 +478,13 @@ impl Server {
     }
 
     fn launch(&mut self, connection: u64, what: What, order: &Order, stdio: &[OwnedFd]) -> Result<(), Reply> {
-        let control = spawn_helper(order, stdio).map_err(|e| error(format!("start the helper: {e}")))?;
+        let (control, helper) = spawn_helper(order, stdio).map_err(|e| error(format!("start the helper: {e}")))?;
         rustix::fs::fcntl_setfl(&control, OFlags::NONBLOCK).map_err(failed("set up the helper's socket"))?;
         self.next_id += 1;
         let launch = Launch {
             connection,
             control,
+            helper,
             what,
             pid: None,
             user: User::default(),
@@ -686,6 +695,16 @@ impl Server {
     }
 
     fn shut_down(&mut self) {
+        // What is just being made: first its maker, then what it has made already, which is in the cgroup from its birth.
+        for launch in self.launches.values() {
+            let helper = i32::try_from(launch.helper).ok().and_then(Pid::from_raw);
+            if let Some(helper) = helper.filter(|_| launch.pid.is_none()) {
+                let _ = rustix::process::kill_process(helper, rustix::process::Signal::KILL);
+            }
+            if let What::Container(container) = &launch.what {
+                let _ = container.cgroup.kill();
+            }
+        }
         for container in self.containers.values().filter(|container| container.exit.is_none()) {
             let _ = container.cgroup.kill();
         }
@@ -772,8 +791,8 @@ fn exit_code(status: WaitStatus) -> i32 {
     }
 }
 
-/// Starts a helper and tells it what to make; returns the socket on which it speaks.
-pub(crate) fn spawn_helper(order: &Order, stdio: &[OwnedFd]) -> io::Result<OwnedFd> {
+/// Starts a helper and tells it what to make; returns the socket on which it speaks, and its process id.
+pub(crate) fn spawn_helper(order: &Order, stdio: &[OwnedFd]) -> io::Result<(OwnedFd, u32)> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let paper = rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?;
     let mut paper = std::fs::File::from(paper);
@@ -783,7 +802,7 @@ pub(crate) fn spawn_helper(order: &Order, stdio: &[OwnedFd]) -> io::Result<Owned
     files.extend(stdio.iter().map(AsFd::as_fd));
     wire::send(&ours, &[0], &files)?;
     // It belongs to the shim and is waited for with all others.
-    Command::new("/proc/self/exe")
+    let helper = Command::new("/proc/self/exe")
         .arg0_of_helper()
         .arg(HELPER_COMMAND)
         .stdin(Stdio::from(theirs))
@@ -792,7 +811,7 @@ pub(crate) fn spawn_helper(order: &Order, stdio: &[OwnedFd]) -> io::Result<Owned
         .env_clear()
         .current_dir("/")
         .spawn()?;
-    Ok(ours)
+    Ok((ours, helper.id()))
 }
 
 trait HelperCommand {

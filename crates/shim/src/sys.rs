@@ -151,6 +151,14 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Lets the program to come use huge pages: the shim itself does without, and what it does without is inherited.
+pub(crate) fn allow_huge_pages() -> io::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, NONE, NONE, NONE, NONE) };
+    check(result.into())
+}
+
 /// Marks every open file beyond stderr to be closed by exec.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: no file is closed now; CLOSE_RANGE_CLOEXEC only sets a flag.
