@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,6 +134,9 @@ impl Images {
     pub fn open(config: Config) -> Result<Images> {
         let root = config.root.clone();
         make_folder(&root)?;
+        // Layers hold setuid programs of strangers: no user of this machine may reach them.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
+            .map_err(|source| Error::io("change mode of", &root, source))?;
         let lock = lock(&root)?;
         let trash = Arc::new(Trash::open(&root)?);
         let snapshots = Snapshots::open(&root, Arc::clone(&trash))?;

@@ -130,3 +130,10 @@ fn a_store_on_an_overlay_is_refused_with_advice() {
     assert_eq!(error.kind(), ErrorKind::Unusable);
     assert!(error.message().contains("lies on overlayfs"), "{}", error.message());
 }
+
+#[test]
+fn nobody_else_reaches_the_layers() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    assert_eq!(std::fs::metadata(bench.path("store")).unwrap().mode() & 0o7777, 0o700);
+}
