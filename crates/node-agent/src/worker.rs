@@ -36,6 +36,8 @@ use crate::time::nanos;
 const GRACE_SECONDS_MIN: i64 = 2;
 /// A Pod is looked at this often even if nothing seems to happen; events are what usually wakes it.
 const RESYNC: Duration = Duration::from_secs(60);
+/// How many containers of one name are kept: the present one and the one before it.
+const CONTAINERS_KEPT: usize = 2;
 /// How long a container that could not be started waits for the next try, if nothing else is known (kubelet comes back
 /// after about ten seconds).
 const HOLD_BACK: Duration = Duration::from_secs(10);
@@ -325,11 +327,47 @@ impl Worker {
                 return Ok(Next::After(self.retry_delay()));
             }
         };
+        self.prune(pod, runtime).await;
         if is_idle {
             self.failures = 0;
             return Ok(Next::After(shared.volumes.refresh_after(pod).unwrap_or(RESYNC)));
         }
         self.act(pod, runtime, plan, &lookups, &volumes).await
+    }
+
+    /// Removes what a Pod that restarts again and again leaves behind: of each container the newest two are kept (the
+    /// last one that ended can be asked for its log), of sandboxes the newest.
+    async fn prune(&self, pod: &Pod, runtime: &PodRuntime) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for container in &runtime.containers {
+            let count = seen.entry(container.name.as_str()).or_default();
+            *count += 1;
+            if *count <= CONTAINERS_KEPT || container.state != ContainerState::Exited {
+                continue;
+            }
+            let request = RemoveContainerRequest { container_id: container.id.clone() };
+            match self.shared.runtime.remove_container(request).await {
+                Ok(_) => {
+                    // Its log is of no use any more, and so are the pieces that rotation has put aside.
+                    remove_log(&container.status.log_path);
+                }
+                Err(error) => debug!(pod = %pod.key(), %error, "cannot remove a container that has ended"),
+            }
+        }
+        for pair in runtime.sandboxes.windows(2) {
+            let [newer, sandbox] = pair else { continue };
+            // With a sandbox go its containers: those that were made in its time.
+            let time = sandbox.created_at..newer.created_at;
+            if sandbox.ready || runtime.containers.iter().any(|container| time.contains(&container.status.created_at)) {
+                continue;
+            }
+            let id = sandbox.id.clone();
+            let stopped =
+                self.shared.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await;
+            if stopped.is_ok() {
+                drop(self.shared.runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id }).await);
+            }
+        }
     }
 
     fn make_folders(&self, pod: &Pod) -> std::io::Result<()> {
@@ -840,6 +878,20 @@ struct Failure {
     reason: &'static str,
     message: String,
     retry_after: Option<Duration>,
+}
+
+/// Removes a log, `<n>.log`, and what rotation made of it, `<n>.log.<time>[.gz]`.
+fn remove_log(path: &str) {
+    let path = std::path::Path::new(path);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(|other| is_piece_of(name, other))) {
+        drop(std::fs::remove_file(entry.path()));
+    }
+}
+
+fn is_piece_of(log: &str, name: &str) -> bool {
+    name.strip_prefix(log).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn file_mount(container_path: &str, host_path: PathBuf) -> Mount {
