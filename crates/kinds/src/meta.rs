@@ -12,6 +12,23 @@ pub const ANNOTATIONS_SIZE_MAX: usize = 256 * 1024;
 pub const FIELD_MANAGER_LEN_MAX: usize = 128;
 const SUBRESOURCE_LEN_MAX: usize = 256;
 
+/// What the metadata of a claim template may not have.
+const METADATA_OF_NO_USE: [&str; 13] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
 /// The finalizer that waits for the garbage collector to let dependents go free.
 pub const ORPHAN_DEPENDENTS: &str = "orphan";
 /// The finalizer that waits for the garbage collector to delete dependents.
@@ -164,6 +181,20 @@ pub fn validate_annotations(annotations: Option<&Map>, path: &Path<'_>) -> Error
     }
     if size > ANNOTATIONS_SIZE_MAX {
         errors.push(Error::too_long(path, ANNOTATIONS_SIZE_MAX));
+    }
+    errors
+}
+
+/// Checks the metadata of a template of objects, which has labels and annotations only.
+pub(crate) fn validate_template(template: &Value, path: &Path<'_>) -> ErrorList {
+    let path = path.child("metadata");
+    let metadata = template.get("metadata").unwrap_or(&Value::Null);
+    let mut errors = validate_annotations(metadata.map_at(&["annotations"]), &path.child("annotations"));
+    errors.extend(selector::validate_labels(metadata.map_at(&["labels"]), &path.child("labels")));
+    for field in METADATA_OF_NO_USE {
+        if metadata.get(field).is_some_and(|value| !value.is_zero()) {
+            errors.push(Error::forbidden(&path.child(field), "cannot be set"));
+        }
     }
     errors
 }

@@ -44,7 +44,7 @@ impl Kind for IpAddress {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate(new);
         let parent = ["spec", "parentRef"];
         if !same(new.at(&parent), old.at(&parent)) {
             let shown = internal(new.at(&parent), "io.k8s.api.networking.v1.ParentReference");

@@ -38,14 +38,13 @@ impl Kind for ResourceClaimTemplate {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
         let spec = object.at(&["spec", "spec"]).unwrap_or(&nothing);
+        errors.extend(crate::meta::validate_template(object.get("spec").unwrap_or(&nothing), &path));
         claim::check(&mut errors, &path.child("spec"), spec);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(new);
-        errors.extend(check_same_spec(new, old, SPEC));
-        errors
+        check_same_spec(new, old, SPEC)
     }
 
     fn has_generation(&self) -> bool {

@@ -19,23 +19,6 @@ const FILE_MODE: &str = "must be a number between 0 and 0777 (octal), both inclu
 const FILE_MODE_MAX: i64 = 0o777;
 const TWO_TO_THE_32: i64 = 1 << 32;
 
-/// What the metadata of a claim template may not have.
-const METADATA_OF_NO_USE: [&str; 13] = [
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-];
-
 type Check = fn(&mut ErrorList, &Value, &Path<'_>);
 
 /// Every sort of source in the order in which upstream looks for them: the field, the path that its errors have, the
@@ -641,16 +624,7 @@ fn ephemeral(errors: &mut ErrorList, source: &Value, path: &Path<'_>) {
         errors.push(Error::required(&template_path, ""));
         return;
     };
-    let metadata = template.get("metadata").unwrap_or(&Value::Null);
-    let metadata_path = template_path.child("metadata");
-    let annotations = metadata.map_at(&["annotations"]);
-    errors.extend(crate::meta::validate_annotations(annotations, &metadata_path.child("annotations")));
-    errors.extend(selector::validate_labels(metadata.map_at(&["labels"]), &metadata_path.child("labels")));
-    for field in METADATA_OF_NO_USE {
-        if metadata.get(field).is_some_and(|value| !value.is_zero()) {
-            errors.push(Error::forbidden(&metadata_path.child(field), "cannot be set"));
-        }
-    }
+    errors.extend(crate::meta::validate_template(template, &template_path));
     let spec = template.get("spec").unwrap_or(&Value::Null);
     errors.extend(persistentvolumeclaim::check_spec(spec, None, &template_path.child("spec")));
 }
