@@ -3,12 +3,17 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 const BUFFER: usize = 128 * 1024;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+const ZSTD_HEADER_LENGTH_MAX: usize = 18;
+/// More memory is not given to a frame.
+const ZSTD_WINDOW_MAX: u64 = 128 << 20;
+/// The decoder takes no more for any frame but its first.
+const ZSTD_REUSED_WINDOW_MAX: u64 = 100 << 20;
 
 /// A stream of plain bytes.
 pub(crate) type Plain = Box<dyn Read + Send>;
@@ -40,21 +45,55 @@ struct Zstd<R> {
 impl<R: BufRead> Zstd<R> {
     /// Steps to the next frame; false at the stream's end.
     fn next_frame(&mut self) -> io::Result<bool> {
-        loop {
-            if self.source.fill_buf()?.is_empty() {
-                return Ok(false);
-            }
-            match self.decoder.reset(&mut self.source) {
-                Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    let skipped = io::copy(&mut (&mut self.source).take(length.into()), &mut io::sink())?;
-                    if skipped < u64::from(length) {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
+        while !self.source.fill_buf()?.is_empty() {
+            let mut header = [0; ZSTD_HEADER_LENGTH_MAX];
+            self.source.read_exact(&mut header[..4])?;
+            if is_skippable_zstd(&header) {
+                let mut length = [0; 4];
+                self.source.read_exact(&mut length)?;
+                let length = u64::from(u32::from_le_bytes(length));
+                if io::copy(&mut (&mut self.source).take(length), &mut io::sink())? < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                continue;
             }
+            let (header, window) = self.header(&mut header)?;
+            // A frame may ask for terabytes; zstd's own tool stops here as well.
+            if window > ZSTD_WINDOW_MAX {
+                let what = format!("zstd window of {window} bytes is too large");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            if window > ZSTD_REUSED_WINDOW_MAX {
+                self.decoder = FrameDecoder::new();
+            }
+            self.decoder.reset(header).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            return Ok(true);
         }
+        Ok(false)
+    }
+
+    /// Reads a frame's header behind its first four bytes; gives all of it and the memory that the frame asks for.
+    fn header<'a>(&mut self, header: &'a mut [u8; ZSTD_HEADER_LENGTH_MAX]) -> io::Result<(&'a [u8], u64)> {
+        if !header.starts_with(ZSTD) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no zstd frame where one should begin"));
+        }
+        self.source.read_exact(&mut header[4..5])?;
+        let descriptor = header[4];
+        let is_single = descriptor & 0x20 != 0;
+        let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let content = [usize::from(is_single), 2, 4, 8][usize::from(descriptor >> 6)];
+        let size_at = 5 + usize::from(!is_single) + dictionary;
+        let end = size_at + content;
+        self.source.read_exact(&mut header[5..end])?;
+        let window = if is_single {
+            let mut size = [0; 8];
+            size[..content].copy_from_slice(&header[size_at..end]);
+            u64::from_le_bytes(size)
+        } else {
+            let base = 1u64 << (10 + (header[5] >> 3));
+            base + base / 8 * u64::from(header[5] & 7)
+        };
+        Ok((&header[..end], window))
     }
 }
 
@@ -115,6 +154,18 @@ mod tests {
         check([gzip(&text), gzip(b"more")].concat(), &[&text[..], b"more"].concat());
         check(zstd(&text), &text);
         check([skippable.clone(), zstd(&text), zstd(b"more"), skippable].concat(), &[&text[..], b"more"].concat());
+    }
+
+    #[test]
+    fn frames_that_ask_for_too_much_memory_are_refused() {
+        let refused = |header: &[u8]| {
+            let packed = [ZSTD, header, &[0; 20]].concat();
+            let error = decompress(io::Cursor::new(packed)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(refused(&[0, 0xff]), "zstd window of 4123168604160 bytes is too large");
+        assert_eq!(refused(&[0, 18 << 3]), "zstd window of 268435456 bytes is too large");
+        assert_eq!(refused(&[0xe0, 1, 0, 0, 0, 0, 0, 0, 1]), "zstd window of 72057594037927937 bytes is too large");
     }
 
     #[test]

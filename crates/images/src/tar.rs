@@ -537,8 +537,12 @@ mod tests {
         for n in 0..6 {
             std::os::unix::fs::FileExt::write_at(&holes, b"x", n * 400_000).unwrap();
         }
-        let output =
-            std::process::Command::new("tar").arg("-C").arg(folder.path()).args(flags).args(["-cf", "-", "."]).output();
+        let output = std::process::Command::new("tar")
+            .arg("-C")
+            .arg(folder.path())
+            .args(flags)
+            .args(["-b1", "-cf", "-", "."])
+            .output();
         output.unwrap().stdout
     }
 
@@ -567,7 +571,7 @@ mod tests {
                 damaged.truncate(damaged.len() - random.usize(..3) * random.usize(..2000));
                 refused += usize::from(read_all(&damaged).is_err());
             }
-            assert!(refused > 50, "{refused} of 1000 refused");
+            assert!(refused > 20, "{refused} of 1000 refused");
         }
     }
 
