@@ -110,6 +110,7 @@ async fn measure(folder: PathBuf, archive: &str, image: &str) -> Result<(), Box<
         let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1000.0;
         println!("{name}: p50 {:.1} ms, p99 {:.1} ms", at(50), at(99));
     }
+    logs(&runtime, &folder, image).await?;
     memory.sort_unstable();
     if let Some(bytes) = memory.get(memory.len() / 2) {
         println!("shim, private: {:.2} MiB", *bytes as f64 / f64::from(1 << 20));
@@ -120,6 +121,53 @@ async fn measure(folder: PathBuf, archive: &str, image: &str) -> Result<(), Box<
 
 fn own_pids() -> v1::NamespaceOption {
     v1::NamespaceOption { pid: v1::NamespaceMode::Container as i32, ..Default::default() }
+}
+
+/// A container that writes as fast as it can: how much of it is logged in a second, and what the shim needs for it.
+async fn logs(runtime: &Runtime, folder: &std::path::Path, image: &str) -> Result<(), Box<dyn std::error::Error>> {
+    const LINES: u64 = 3_000_000;
+    let metadata = v1::PodSandboxMetadata { name: "logs".to_owned(), ..Default::default() };
+    let pod_config = v1::PodSandboxConfig {
+        metadata: Some(metadata),
+        log_directory: folder.join("logs").display().to_string(),
+        ..Default::default()
+    };
+    let request = v1::RunPodSandboxRequest { config: Some(pod_config.clone()), ..Default::default() };
+    let pod = runtime.run_pod_sandbox(request).await?.pod_sandbox_id;
+    let script = format!("yes {} | head -n {LINES}", "x".repeat(99));
+    let config = v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
+        image: Some(v1::ImageSpec { image: image.to_owned(), ..Default::default() }),
+        command: vec!["sh".to_owned(), "-c".to_owned(), script],
+        log_path: "fast.log".to_owned(),
+        ..Default::default()
+    };
+    let request =
+        v1::CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: Some(pod_config) };
+    let id = runtime.create_container(request).await?.container_id;
+    let start = Instant::now();
+    runtime.start_container(v1::StartContainerRequest { container_id: id.clone() }).await?;
+    let mut most = 0;
+    loop {
+        most = most.max(private_bytes(&folder.join("run").join(&pod)).unwrap_or_default());
+        let request = v1::ContainerStatusRequest { container_id: id.clone(), verbose: false };
+        let status = runtime.container_status(request).await?.status.unwrap_or_default();
+        if status.state() == v1::ContainerState::Exited {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let path = folder.join("logs/fast.log");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(std::fs::File::open(&path)?)).count();
+    println!(
+        "log: {:.0} MiB/s, {lines} of {LINES} lines, shim private at most {:.2} MiB",
+        (LINES * 100) as f64 / seconds / f64::from(1 << 20),
+        most as f64 / f64::from(1 << 20)
+    );
+    std::fs::remove_file(path)?;
+    runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id: pod }).await?;
+    Ok(())
 }
 
 async fn timed<T, E>(times: &mut Vec<Duration>, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
