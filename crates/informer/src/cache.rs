@@ -1,5 +1,6 @@
 //! The cache itself: objects by key, and any number of indexes over them.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -108,15 +109,17 @@ impl<T> Cache<T> {
     }
 }
 
-/// Finds objects by values of their content.
+/// Finds objects by values of their content. It keeps its informer following.
 pub struct Index<T> {
+    /// The informer.
+    alive: Arc<dyn Any + Send + Sync>,
     cache: Arc<Cache<T>>,
     at: usize,
 }
 
 impl<T> Index<T> {
-    pub(crate) fn new(cache: &Arc<Cache<T>>, values: IndexFn<T>) -> Self {
-        Self { cache: Arc::clone(cache), at: cache.add_index(values) }
+    pub(crate) fn new(alive: Arc<dyn Any + Send + Sync>, cache: &Arc<Cache<T>>, values: IndexFn<T>) -> Self {
+        Self { alive, cache: Arc::clone(cache), at: cache.add_index(values) }
     }
 
     /// The objects with this value, by key.
@@ -139,7 +142,7 @@ impl<T> Index<T> {
 
 impl<T> Clone for Index<T> {
     fn clone(&self) -> Self {
-        Self { cache: Arc::clone(&self.cache), at: self.at }
+        Self { alive: Arc::clone(&self.alive), cache: Arc::clone(&self.cache), at: self.at }
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
         let by_node =
             || -> IndexFn<Value> { Box::new(|object| object.str_at(&["node"]).split(',').map(SmolStr::new).collect()) };
         // Over what is there, and over what comes.
-        let index = Index::new(&cache, by_node());
+        let index = Index::new(Arc::new(()), &cache, by_node());
         cache.insert(object("a", "y", "n1,n2"));
         cache.insert(object("b", "x", "n2"));
         assert_eq!(shown(&index.get("n1")), "a/x a/y");
@@ -182,7 +185,7 @@ mod tests {
         cache.remove(&Key::new("b", "x"));
         assert_eq!((index.count("n1"), index.count("n2")), (1, 0));
         assert_eq!(index.values(), ["n1", "n3"]);
-        let later = Index::new(&cache, by_node());
+        let later = Index::new(Arc::new(()), &cache, by_node());
         assert_eq!(later.values(), index.values());
     }
 

@@ -1,5 +1,6 @@
 //! The reader's handle: the cache, and the changes to it.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -187,7 +188,7 @@ fn is_newer(this: &str, that: &str) -> bool {
     }
 }
 
-/// Follows a selection of objects. Clones share one cache; when the last is dropped, it stops following.
+/// Follows a selection of objects. Clones and indexes share one cache; when the last is dropped, it stops following.
 pub struct Informer<T> {
     inner: Arc<Inner<T>>,
 }
@@ -233,7 +234,8 @@ impl<T: Extract> Informer<T> {
     }
 
     /// Has a handler called for every change, in order, and first for all that is in the cache, as added. It must be
-    /// quick, and may read the cache, but not subscribe.
+    /// quick, and may read the cache, but not subscribe. A handler that holds this informer or an index of it has it
+    /// follow for ever.
     pub fn subscribe(&self, handler: impl Fn(&Change<T>) + Send + Sync + 'static) {
         let shared = &self.inner.shared;
         let mut handlers = shared.handlers.lock();
@@ -247,7 +249,8 @@ impl<T: Extract> Informer<T> {
     /// Finds objects by values of their content, now and from now on. The function must give the same values for the
     /// same object each time.
     pub fn index(&self, values: impl Fn(&Object<T>) -> Vec<SmolStr> + Send + Sync + 'static) -> Index<T> {
-        Index::new(&self.inner.shared.cache, Box::new(values))
+        let alive = Arc::clone(&self.inner) as Arc<dyn Any + Send + Sync>;
+        Index::new(alive, &self.inner.shared.cache, Box::new(values))
     }
 
     /// Finds objects by the value of a label.

@@ -158,6 +158,7 @@ impl Recorder {
             correlator: Correlator::new(),
             series: Lru::new(SERIES_MAX),
             series_count: 0,
+            last_name: 0,
         };
         let task = tokio::spawn(writer.run(received)).abort_handle();
         Self { news, world: client.world().clone(), _task: Arc::new(Task(task)) }
@@ -236,12 +237,8 @@ struct Writer {
     correlator: Correlator,
     series: Lru<SeriesKey, Series>,
     series_count: usize,
-}
-
-/// An event's name: that of the object, and the time.
-fn event_name(object: &str, at: Timestamp) -> String {
-    let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
-    format!("{object}.{nanos:x}")
+    /// The time in the last event's name, in nanoseconds.
+    last_name: i128,
 }
 
 fn time(at: Timestamp) -> SmolStr {
@@ -272,7 +269,7 @@ impl Writer {
                 None => return,
                 Some(News { action: None, regarding, ty, reason, message, at }) => {
                     let record = Record {
-                        name: event_name(&regarding.name, at),
+                        name: self.event_name(&regarding.name, at),
                         regarding,
                         ty,
                         reason,
@@ -291,6 +288,13 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// An event's name: that of the object, and the time, a nanosecond later where two have the same.
+    fn event_name(&mut self, object: &str, at: Timestamp) -> String {
+        let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
+        self.last_name = nanos.max(self.last_name + 1);
+        format!("{object}.{:x}", self.last_name)
     }
 
     // === events of the core group ===
@@ -342,7 +346,7 @@ impl Writer {
         }
         let instance = if self.host.is_empty() { self.component.clone() } else { self.host.clone() };
         let mut event = Value::from([("apiVersion", "events.k8s.io/v1"), ("kind", "Event"), ("type", key.ty.name())]);
-        event.set(&["metadata", "name"], event_name(&key.regarding.name, at));
+        event.set(&["metadata", "name"], self.event_name(&key.regarding.name, at));
         event.set(&["metadata", "namespace"], key.regarding.events_namespace());
         event.set(&["eventTime"], micro_time(at));
         event.set(&["reportingController"], self.component.clone());
