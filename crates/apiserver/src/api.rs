@@ -74,6 +74,8 @@ pub struct Api {
     pub registry: Arc<Registry>,
     /// Watches without a timeout of their own end after this many seconds, up to twice as many.
     pub min_request_timeout_seconds: u64,
+    /// Becomes true when the server ends: so do its watches.
+    pub ending: tokio::sync::watch::Receiver<bool>,
 }
 
 impl ApiRequest {
@@ -307,6 +309,7 @@ impl Api {
             bookmarks: options.allow_bookmarks,
             deadline: std::time::Duration::from_secs(seconds),
             progress: Arc::clone(self.registry.progress()),
+            ending: self.ending.clone(),
         };
         let content = Content::Watch(Box::new(WatchBody::new(plan, started)));
         Ok(Answer { code: 200, content_type, content })

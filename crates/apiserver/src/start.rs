@@ -38,7 +38,7 @@ use crate::virtuals::Virtuals;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder cannot be used.
-    #[error("data folder {}: {source}", path.display())]
+    #[error("data folder {}", path.display())]
     DataDir {
         /// The folder.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum StartError {
     #[error("keys and certificates: {0}")]
     Pki(String),
     /// The address cannot be listened at.
-    #[error("cannot listen at {address}: {source}; choose another --bind-address or --secure-port")]
+    #[error("cannot listen at {address} (choose another --bind-address or --secure-port)")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -191,6 +191,8 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         api_types::resources().iter().filter(|r| serves(r)).map(|r| Arc::new(r.clone())).collect();
     let openapi = OpenApiDocuments { documents: openapi::OpenApi::new(listed), clock: Arc::clone(&world.clock) };
     let others: Vec<Box<dyn PathHandler>> = vec![Box::new(documents), Box::new(openapi)];
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let ending = stopped.clone();
     let handler = Chain {
         discovery: Discovery::new(serves, external, others),
         virtuals: Virtuals {
@@ -210,9 +212,8 @@ pub async fn start(options: Options, world: World) -> Result<Running, StartError
         in_flight: InFlight::new(options.max_requests_in_flight, options.max_mutating_requests_in_flight),
         request_timeout: options.request_timeout,
         impersonations: authn::impersonation::LastWays::default(),
-        api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds },
+        api: Api { registry, min_request_timeout_seconds: options.min_request_timeout_seconds, ending },
     };
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let limits = serve::Limits {
         streams_max: options.http2_streams_max,
         goaway_chance: options.goaway_chance,

@@ -33,6 +33,8 @@ pub struct WatchPlan {
     pub deadline: Duration,
     /// How far the caches are.
     pub progress: Arc<Progress>,
+    /// Becomes true when the server ends, and the watch with it.
+    pub ending: tokio::sync::watch::Receiver<bool>,
 }
 
 /// A running watch.
@@ -57,8 +59,18 @@ fn form_id(show: &Show) -> Option<u32> {
     Some(encoding | transform << 2 | u32::from(show.served.converts()) << 5)
 }
 
+/// Comes when the server ends.
+struct Ending(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl std::fmt::Debug for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ending")
+    }
+}
+
 #[derive(Debug)]
 struct State {
+    ending: Ending,
     plan: WatchPlan,
     form: Option<u32>,
     initial: std::vec::IntoIter<Arc<Object>>,
@@ -99,7 +111,10 @@ impl WatchBody {
         };
         let bookmarks = plan.bookmarks;
         let due = if bookmarks { bookmark_after(now, end).min(end) } else { end };
+        let mut ending = plan.ending.clone();
+        let ending = Ending(Box::pin(async move { drop(ending.wait_for(|ending| *ending).await) }));
         Self(State {
+            ending,
             plan,
             form,
             initial: initial.into_iter(),
@@ -154,6 +169,11 @@ impl State {
                     continue;
                 }
                 Poll::Pending => {
+                    // All that has happened is told; then whoever watches may ask the next server.
+                    if self.ending.0.as_mut().poll(context).is_ready() {
+                        self.source = Changes::Over;
+                        continue;
+                    }
                     std::task::ready!(self.alarm.as_mut().poll(context));
                     let now = Instant::now();
                     if now >= self.end {
