@@ -208,13 +208,14 @@ impl Pull {
         let mut downloads = JoinSet::new();
         let mut ready = Vec::new();
         let places = Arc::new(Semaphore::new(self.images.0.config.registry.parallel_layers.max(1)));
-        for (layer, missing) in manifest.layers.iter().zip(missing) {
+        for ((layer, chain_id), missing) in manifest.layers.iter().zip(&chain).zip(missing) {
             let (done, here) = oneshot::channel();
             if missing {
-                let (pull, layer, places) = (self.clone(), layer.clone(), Arc::clone(&places));
+                let (pull, layer, chain_id) = (self.clone(), layer.clone(), chain_id.clone());
+                let places = Arc::clone(&places);
                 downloads.spawn(async move {
                     let _place = places.acquire_owned().await;
-                    pull.layer(&layer).await?;
+                    pull.layer(&layer, &chain_id).await?;
                     // Nobody waits for it if unpacking has failed.
                     let _ = done.send(());
                     Ok::<(), Error>(())
@@ -262,10 +263,13 @@ impl Pull {
     }
 
     /// Downloads one layer, unless it is here or comes here by another pull.
-    async fn layer(&self, layer: &Descriptor) -> Result<()> {
+    async fn layer(&self, layer: &Descriptor, chain_id: &Digest) -> Result<()> {
         self.lease.hold_blob(&layer.digest);
         let _claim = self.images.0.pulls.claim(&layer.digest).await;
-        if self.images.0.blobs.size(&layer.digest).is_none() {
+        let inner = &self.images.0;
+        // Another pull may have unpacked it meanwhile and let the packed bytes go.
+        let is_unpacked = !inner.config.keep_packed_layers && inner.layers.contains(chain_id);
+        if inner.blobs.size(&layer.digest).is_none() && !is_unpacked {
             self.download(layer).await.map_err(|source| Error::Fetch {
                 what: "layer",
                 digest: layer.digest.clone(),
