@@ -22,6 +22,13 @@ pub trait Lookups: Send + Sync {
     fn version(&self) -> u64 {
         0
     }
+    /// The runtime's handler for the Pod's RuntimeClass; empty for the default one.
+    ///
+    /// # Errors
+    /// If there is no such class, in upstream's words.
+    fn runtime_handler(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
     /// A PersistentVolumeClaim of the Pod's namespace.
     fn claim(&self, _name: &str) -> Option<Arc<Value>> {
         None

@@ -84,7 +84,12 @@ impl ImagePuller {
             }
         };
         let spec = ImageSpec { image: image.clone(), ..ImageSpec::default() };
-        let policy = container.value().str_at(&["imagePullPolicy"]);
+        let policy = match container.value().str_at(&["imagePullPolicy"]) {
+            // The API sets it; manifests on the node need not.
+            "" if image.ends_with(":latest") => "Always",
+            "" => "IfNotPresent",
+            policy => policy,
+        };
         if policy != "Always" {
             match self.status(&spec).await {
                 Ok(Some(ready)) => {

@@ -64,6 +64,8 @@ pub struct ObjectCache {
     followed: Mutex<BTreeMap<Reference, Followed>>,
     by_pod: Mutex<HashMap<Uid, BTreeSet<Reference>>>,
     claims: Mutex<HashMap<Uid, Claims>>,
+    /// The handlers of RuntimeClasses that were asked for.
+    handlers: Mutex<HashMap<SmolStr, String>>,
     wake: Arc<Wake>,
 }
 
@@ -80,6 +82,7 @@ impl ObjectCache {
             followed: Mutex::default(),
             by_pod: Mutex::default(),
             claims: Mutex::default(),
+            handlers: Mutex::default(),
             wake: Arc::new(Box::new(wake)),
         })
     }
@@ -120,6 +123,24 @@ impl ObjectCache {
         for reference in &references {
             leave(&mut followed, reference, pod);
         }
+    }
+
+    /// Asks for the handler of the Pod's RuntimeClass; a class never changes its handler, but may come later.
+    async fn runtime_handler(&self, pod: &Pod) -> Result<Result<String, String>, Error> {
+        let name = pod.spec_str("runtimeClassName");
+        if name.is_empty() {
+            return Ok(Ok(String::new()));
+        }
+        if let Some(handler) = self.handlers.lock().get(name) {
+            return Ok(Ok(handler.clone()));
+        }
+        let class = self.client.resource("node.k8s.io", "v1", "runtimeclasses").get_if_exists(name).await?;
+        let Some(class) = class else {
+            return Ok(Err(format!("failed to get sandbox runtime: runtimeclass.node.k8s.io {name:?} not found")));
+        };
+        let handler = class.str_at(&["handler"]).to_owned();
+        self.handlers.lock().insert(name.into(), handler.clone());
+        Ok(Ok(handler))
     }
 
     /// Asks for the claims of the Pod that are not known to be bound, and for their volumes.
@@ -202,6 +223,7 @@ impl Sources for ObjectCache {
                 return Err("timed out waiting for the objects that the pod refers to".to_owned());
             }
             let claims = self.claims(pod).await.map_err(|error| error.to_string())?;
+            let handler = self.runtime_handler(pod).await.map_err(|error| error.to_string())?;
             let mut objects = HashMap::new();
             let followed = self.followed.lock();
             for reference in references(pod) {
@@ -214,7 +236,7 @@ impl Sources for ObjectCache {
             drop(followed);
             let namespace = pod.key().namespace.clone();
             let version = version(&objects);
-            let found = Found { namespace, objects, claims, services: self.services.clone(), version };
+            let found = Found { namespace, objects, claims, services: self.services.clone(), version, handler };
             Ok(Arc::new(found) as Arc<dyn Lookups>)
         })
     }
@@ -227,6 +249,7 @@ struct Found {
     claims: Claims,
     services: Informer<Whole>,
     version: u64,
+    handler: Result<String, String>,
 }
 
 /// A number for this set of objects in these versions.
@@ -248,6 +271,10 @@ impl Found {
 impl Lookups for Found {
     fn version(&self) -> u64 {
         self.version
+    }
+
+    fn runtime_handler(&self) -> Result<String, String> {
+        self.handler.clone()
     }
 
     fn config_map(&self, name: &str) -> Option<Arc<Value>> {

@@ -421,9 +421,15 @@ impl Worker {
             }
         };
         if plan.create_sandbox.is_some() {
-            let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
-            if let Err(error) = shared.runtime.run_pod_sandbox(request).await {
-                let message = format!("Failed to create pod sandbox: {error}");
+            let made = match lookups.runtime_handler() {
+                Ok(runtime_handler) => {
+                    let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler };
+                    shared.runtime.run_pod_sandbox(request).await.map_err(|error| error.to_string())
+                }
+                Err(why) => Err(why),
+            };
+            if let Err(why) = made {
+                let message = format!("Failed to create pod sandbox: {why}");
                 shared.events.event(pod, None, Severity::Warning, "FailedCreatePodSandBox", message);
                 return Ok(Next::After(self.retry_delay()));
             }

@@ -61,7 +61,8 @@ pub(crate) fn pod(line: &str, status: &str) -> Pod {
                 };
                 let (word_rest, probes) = word.split_once('(').unwrap_or((word, ""));
                 let (name, policy) = word_rest.split_once('/').unwrap_or((word_rest, ""));
-                let mut container = Value::from([("name", name), ("image", "busybox")]);
+                let mut container =
+                    Value::from([("name", name), ("image", "busybox"), ("imagePullPolicy", "IfNotPresent")]);
                 let is_sidecar = field == "initContainers" && line.contains(&format!("side:{name}"));
                 let policy = if is_sidecar { "Always" } else { policy };
                 if !policy.is_empty() {
