@@ -384,7 +384,8 @@ fn leases(options: &Options, rows: &mut Rows) -> Result<()> {
     let words =
         format!("first tenth {:.0}/s, others {:.1} cores; last: {}", first.rate(), first.others_cores(), note(last));
     rows.add("the same: rate in the last tenth", "/s", Better::More, last.rate(), None, first.rate(), words);
-    let words = "the first tenth's is the limit".to_owned();
+    let each: Vec<String> = tenths.iter().map(|tenth| format!("{:.0}", tenth.server_us())).collect();
+    let words = format!("the first tenth's is the limit; each tenth: {}", each.join(", "));
     rows.add("the same: server CPU", "us", Better::Less, last.server_us(), None, first.server_us(), words);
     Ok(())
 }
