@@ -161,6 +161,9 @@ async fn serve(wanted: Wanted) -> Result<()> {
     config.program = std::env::current_exe().context("find this program")?;
     config.shim_cgroup = format!("{}/shims", wanted.cgroup_parent.trim_end_matches('/'));
     config.cgroup_parent = wanted.cgroup_parent;
+    let streams = streaming::StreamServer::bind((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .context("listen for streams on the loopback address")?;
+    config.stream_urls = Some(streams.clone());
     let runtime = Arc::new(runtime::Runtime::open(config).await.context("open the container runtime")?);
     if let Some(folder) = socket.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
@@ -171,5 +174,8 @@ async fn serve(wanted: Wanted) -> Result<()> {
     // Who may speak to it may do anything on this node.
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).context("guard the socket")?;
     tracing::info!(socket = %socket.display(), "serving");
-    cri::serve(listener, runtime.clone(), runtime).await.context("serve")
+    tokio::select! {
+        result = cri::serve(listener, runtime.clone(), runtime.clone()) => result.context("serve"),
+        result = streams.serve(runtime) => result.context("serve streams"),
+    }
 }

@@ -142,8 +142,11 @@ async fn logs(runtime: &Runtime, folder: &std::path::Path, image: &str) -> Resul
         log_path: "fast.log".to_owned(),
         ..Default::default()
     };
-    let request =
-        v1::CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: Some(pod_config) };
+    let request = v1::CreateContainerRequest {
+        pod_sandbox_id: pod.clone(),
+        config: Some(config),
+        sandbox_config: Some(pod_config),
+    };
     let id = runtime.create_container(request).await?.container_id;
     let start = Instant::now();
     runtime.start_container(v1::StartContainerRequest { container_id: id.clone() }).await?;

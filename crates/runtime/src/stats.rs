@@ -115,7 +115,10 @@ const METRICS: &[Metric] = &[
     },
 ];
 
-const NETWORK_METRICS: [(&str, &str, fn(&v1::NetworkInterfaceUsage) -> Option<v1::UInt64Value>); 4] = [
+/// Where an interface's count is.
+type Count = fn(&v1::NetworkInterfaceUsage) -> Option<v1::UInt64Value>;
+
+const NETWORK_METRICS: [(&str, &str, Count); 4] = [
     ("container_network_receive_bytes_total", "Cumulative count of bytes received", |row| row.rx_bytes.clone()),
     ("container_network_receive_errors_total", "Cumulative count of errors encountered while receiving", |row| {
         row.rx_errors.clone()

@@ -325,7 +325,8 @@ mod tests {
     #[test]
     fn each_comparison_compares_all_64_bits() {
         let big = 1 << 40;
-        let rows: [(&str, u64, &[(u64, bool)]); 7] = [
+        type Cases<'a> = &'a [(u64, bool)];
+        let rows: [(&str, u64, Cases<'_>); 7] = [
             ("EQ", big, &[(big, true), (0, false), (big + 1, false)]),
             ("NE", big, &[(big, false), (0, true), (big + 1, true)]),
             ("LT", big, &[(big - 1, true), (big, false), (big + 1, false), (5, true)]),

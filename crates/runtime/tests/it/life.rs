@@ -93,17 +93,17 @@ fn lists_are_filtered() {
     both.sort();
     assert_eq!(pods(Default::default()), both);
     let ready = v1::PodSandboxStateValue { state: v1::PodSandboxState::Ready as i32 };
-    assert_eq!(pods(v1::PodSandboxFilter { state: Some(ready), ..Default::default() }), [second.clone()]);
+    assert_eq!(pods(v1::PodSandboxFilter { state: Some(ready), ..Default::default() }), vec![second.clone()]);
     let label_selector = labels(&[("tier", "back")]);
-    assert_eq!(pods(v1::PodSandboxFilter { label_selector, ..Default::default() }), [second.clone()]);
-    assert_eq!(pods(v1::PodSandboxFilter { id: first[..12].into(), ..Default::default() }), [first.clone()]);
+    assert_eq!(pods(v1::PodSandboxFilter { label_selector, ..Default::default() }), vec![second.clone()]);
+    assert_eq!(pods(v1::PodSandboxFilter { id: first[..12].into(), ..Default::default() }), vec![first.clone()]);
 
     let containers = |filter: v1::ContainerFilter| -> Vec<String> {
         let request = v1::ListContainersRequest { filter: Some(filter) };
         let rows = node.wait(node.cri().list_containers(request)).expect("list").containers;
         rows.into_iter().map(|row| row.id).collect()
     };
-    assert_eq!(containers(v1::ContainerFilter { pod_sandbox_id: second, ..Default::default() }), [id.clone()]);
+    assert_eq!(containers(v1::ContainerFilter { pod_sandbox_id: second, ..Default::default() }), vec![id.clone()]);
     assert_eq!(
         containers(v1::ContainerFilter { label_selector: labels(&[("a", "c")]), ..Default::default() }),
         [""; 0]

@@ -128,14 +128,8 @@ fn mounts_are_as_asked_for() {
     let host = node.folder.path().join("host");
     std::fs::create_dir_all(host.join("below")).expect("folder");
     std::fs::write(host.join("file"), "from the host\n").expect("file");
-    rustix::mount::mount(
-        "t",
-        &host.join("below"),
-        "tmpfs",
-        rustix::mount::MountFlags::empty(),
-        None::<&std::ffi::CStr>,
-    )
-    .expect("mount");
+    rustix::mount::mount("t", host.join("below"), "tmpfs", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>)
+        .expect("mount");
     let mount = |path: &str, to: &str, change: &dyn Fn(&mut v1::Mount)| {
         let mut mount = v1::Mount {
             host_path: host.join(path).display().to_string(),
