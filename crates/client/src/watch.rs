@@ -184,11 +184,9 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::resource::ApiResource;
-    use http_body_util::StreamBody;
 
     /// A watch whose answer comes in pieces of `size` bytes.
     fn watch(answer: &[u8], size: usize, content_type: &str) -> Watch {
-        let mut pieces: std::collections::VecDeque<Bytes> = answer.chunks(size).map(Bytes::copy_from_slice).collect();
         struct Pieces(std::collections::VecDeque<Bytes>);
         impl http_body::Body for Pieces {
             type Data = Bytes;
@@ -200,9 +198,9 @@ mod tests {
                 std::task::Poll::Ready(self.0.pop_front().map(|piece| Ok(http_body::Frame::data(piece))))
             }
         }
-        let _ = StreamBody::<()>::new;
         let codec = ApiResource::builtin("", "v1", "configmaps").and_then(|maps| maps.codec());
-        Watch::new("GET /x".into(), Body::new(Pieces(std::mem::take(&mut pieces))), content_type, codec)
+        let pieces = Pieces(answer.chunks(size).map(Bytes::copy_from_slice).collect());
+        Watch::new("GET /x".into(), Body::new(pieces), content_type, codec)
     }
 
     fn frames(protobuf: bool) -> Vec<u8> {

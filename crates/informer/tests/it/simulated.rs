@@ -252,7 +252,7 @@ fn readers_share_one_cache_and_late_ones_see_all() {
         sim.wait_for("it is seen", Duration::from_secs(5), || seen.lock().len() == 3).await;
         assert_eq!(by_value.get("9")[0].key(), Key::new("default", "b"));
         // When the last reader goes, nobody asks any more.
-        drop((first, second, other, informers));
+        drop((first, second, other, informers, by_value));
         let before = sim.server.requests();
         sim.pass(Duration::from_secs(3600)).await;
         assert_eq!(sim.server.requests(), before);
