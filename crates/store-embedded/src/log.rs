@@ -62,6 +62,8 @@ pub(crate) struct Log {
     next: Arc<NextSegment>,
     making: Option<JoinHandle<()>>,
     seq_next: u64,
+    /// Whether anything was added since the folder was opened: who only looks leaves everything as it is.
+    grows: bool,
 }
 
 struct NextSegment {
@@ -94,11 +96,12 @@ impl Log {
         seq_next: u64,
     ) -> Log {
         let next = Arc::new(NextSegment { state: Mutex::new(Next::None), changed: Condvar::new() });
-        Log { maker, segment_bytes, background, active, sealed, next, making: None, seq_next }
+        Log { maker, segment_bytes, background, active, sealed, next, making: None, seq_next, grows: false }
     }
 
     /// Adds a frame and makes it durable. Answers its sequence number.
     pub(crate) fn append(&mut self, frame: FrameBuffer, time: Timestamp, compacted: u64) -> Result<u64, AppendError> {
+        self.grows = true;
         let len = frame.len() as u64;
         if self.active.tail + len > self.active.capacity {
             self.roll(len).map_err(AppendError::TakenBack)?;
@@ -154,7 +157,7 @@ impl Log {
 
     /// Has the next segment made in the background once the active one is half full.
     pub(crate) fn prepare(&mut self) {
-        if !self.background || self.active.tail < self.active.capacity / 2 {
+        if !self.background || !self.grows || self.active.tail < self.active.capacity / 2 {
             return;
         }
         let mut state = self.next.state.lock();
