@@ -32,7 +32,7 @@ macro_rules! service {
             $(
                 #[doc = $what]
                 fn $method(&self, request: v1::$request) -> Reply<'_, answer!($kind, $response)> {
-                    drop(request);
+                    let _ = request;
                     Box::pin(async { Err(unimplemented(concat!($path, "/", $rpc))) })
                 }
             )*
