@@ -314,11 +314,12 @@ impl Agent {
             // It was never taken; there is nothing to look after until it is deleted.
             return;
         }
-        if end.is_none() && !pod.is_terminal() {
-            if let Err(rejection) = self.admit(pod) {
-                self.reject(pod, &rejection);
-                return;
-            }
+        if end.is_none()
+            && !pod.is_terminal()
+            && let Err(rejection) = self.admit(pod)
+        {
+            self.reject(pod, &rejection);
+            return;
         }
         self.look_after(pod.clone(), end);
     }
