@@ -109,11 +109,7 @@ where
         let reader = tokio::spawn(async move {
             while let Some(Ok(message)) = stream.next().await {
                 match message {
-                    Message::Binary(data) => {
-                        if write.write_all(&data).await.is_err() {
-                            break;
-                        }
-                    }
+                    Message::Binary(data) if write.write_all(&data).await.is_err() => break,
                     Message::Ping(data) => drop(pong.try_send(Message::Pong(data))),
                     Message::Close(_) => break,
                     _ => {}
