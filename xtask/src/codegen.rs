@@ -31,8 +31,11 @@ const EMPTY: &[&str] = &[
     "io.k8s.api.scheduling.v1alpha2.BasicSchedulingPolicy",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus",
 ];
+/// A field: its name, its tag, and what it holds.
+type AddedField = (&'static str, u32, &'static str);
+
 /// Small meta structs that the facts leave out: (type, [(field, tag, type)]).
-const ADDED: &[(&str, &[(&str, u32, &str)])] = &[
+const ADDED: &[(&str, &[AddedField])] = &[
     ("GroupResource", &[("group", 1, "string"), ("resource", 2, "string")]),
     ("GroupVersionKind", &[("group", 1, "string"), ("version", 2, "string"), ("kind", 3, "string")]),
     ("GroupVersionResource", &[("group", 1, "string"), ("version", 2, "string"), ("resource", 3, "string")]),
@@ -242,7 +245,7 @@ fn types(api: &Path, swagger: &Value, enums: &Value) -> Result<String> {
             write_field(
                 &mut out,
                 name,
-                &row.0,
+                row.0,
                 &row.1,
                 &names,
                 &required,
