@@ -2,6 +2,7 @@
 
 mod cri;
 mod flags;
+mod images_cmd;
 mod node;
 mod server;
 
@@ -17,6 +18,8 @@ const HELP: &str = "kubox: all of Kubernetes as one small program
   kubox server --data-dir DIR    the API server (also by the name kube-apiserver)
   kubox node --kubeconfig FILE   the node agent with its container runtime (also by the name kubelet)
   kubox cri --listen SOCKET      the container runtime alone, for upstream's kubelet and crictl
+  kubox image COMMAND            the node's images: import, pull, ls, rm, prune
+  kubox ps                       the node's containers
   kubox version                  the version
 
 `kubox server --help` and `kubox node --help` list their flags.
@@ -38,6 +41,8 @@ fn main() -> ExitCode {
     };
     let result = match role.as_str() {
         "cri" => cri::run(&args),
+        "image" => images_cmd::run(&args),
+        "ps" => images_cmd::ps(&args),
         "server" => server::run("kubox server", &args),
         "kube-apiserver" => server::run(&role, &args),
         "node" => node::run("kubox node", &args),

@@ -136,6 +136,7 @@ async fn runtime(wanted: &Wanted) -> Result<(Arc<dyn RuntimeService>, Arc<dyn Im
     let streams = streaming::StreamServer::bind((std::net::Ipv4Addr::LOCALHOST, 0).into())
         .context("listen on 127.0.0.1 for exec, attach and port-forward")?;
     let embedded = Arc::new(embedded(wanted, streams.clone()).await?);
+    crate::images_cmd::serve(&wanted.run_dir, embedded.clone())?;
     tokio::spawn({
         let runtime = embedded.clone();
         async move {
@@ -150,9 +151,9 @@ async fn runtime(wanted: &Wanted) -> Result<(Arc<dyn RuntimeService>, Arc<dyn Im
 async fn embedded(wanted: &Wanted, streams: Arc<streaming::StreamServer>) -> Result<runtime::Runtime> {
     let state = |part: &str| -> std::path::PathBuf { wanted.state_dir.join(part) };
     let images = images::Images::open(images::Config::new(state("images"))).context("open the image store")?;
-    if let Some(folder) = &wanted.image_dir {
-        drop_folder(&images, folder)?;
-    }
+    let archives = wanted.image_dir.clone().unwrap_or_else(|| state("archives"));
+    std::fs::create_dir_all(&archives).with_context(|| format!("make the folder {}", archives.display()))?;
+    drop_folder(&images, &archives)?;
     let range = Range::parse(&wanted.pod_cidr)
         .ok_or_else(|| anyhow!("--pod-cidr={} is no range of IPv4 addresses with room for pods", wanted.pod_cidr))?;
     let bridge = BridgeConfig { name: wanted.bridge.clone(), range, mtu: None, state_folder: state("network") };
@@ -165,6 +166,7 @@ async fn embedded(wanted: &Wanted, streams: Arc<streaming::StreamServer>) -> Res
     let mut config = runtime::Config::new(state("runtime"), wanted.run_dir.clone(), images, Arc::new(network));
     config.stream_urls = Some(streams);
     config.program = std::env::current_exe().context("find this program")?;
+    config.shim_cgroup = format!("{}/kubox/shims", wanted.cgroup_root.trim_end_matches('/'));
     runtime::Runtime::open(config).await.context("open the container runtime")
 }
 

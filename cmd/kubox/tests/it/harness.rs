@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// The program under test.
+pub(crate) const KUBOX: &str = env!("CARGO_BIN_EXE_kubox");
+
 /// A running `kubox server`; it is killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -28,7 +31,7 @@ impl Server {
 
     /// A server over a folder that stays.
     pub(crate) fn over(dir: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kubox"))
+        let mut child = Command::new(KUBOX)
             .args(["server", "--secure-port", "0", "--data-dir"])
             .arg(dir)
             .args(flags)

@@ -8,6 +8,7 @@ mod helm;
 mod hostile;
 mod kills;
 mod kube_client;
+mod node;
 mod python;
 mod quotas;
 mod verdicts;
