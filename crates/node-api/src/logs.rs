@@ -199,44 +199,45 @@ async fn is_other_file(file: &File, path: &Path) -> bool {
     (open.dev(), open.ino()) != (named.dev(), named.ino())
 }
 
-/// Where the last lines of a file begin. Pieces of one line count once.
+/// Where the last lines of a file begin. Pieces of one line count once: a line begins where the one before was whole.
 async fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
     let end = file.seek(SeekFrom::End(0)).await?;
     if lines == 0 {
         return Ok(end);
     }
-    let mut position = end;
+    // What is read and not yet cut into lines: from `position` on, up to the line that was cut off last.
+    let (mut position, mut rest): (u64, Vec<u8>) = (end, Vec::new());
     let mut found = 0;
-    let mut later: Vec<u8> = Vec::new();
+    // Where the line begins that follows the one to be cut off next.
+    let mut following: Option<u64> = None;
     while position > 0 {
         let size = position.min(BLOCK_BYTES as u64);
         position -= size;
         file.seek(SeekFrom::Start(position)).await?;
         let mut block = vec![0; usize::try_from(size).unwrap_or(BLOCK_BYTES)];
         file.read_exact(&mut block).await?;
-        block.extend_from_slice(&later);
-        // Each end of a line but the file's own last one is a place where a line may begin.
-        let mut at = block.len();
-        while let Some(newline) = block[..at].iter().rposition(|byte| *byte == b'\n') {
-            let start = newline + 1;
-            let is_last = position + start as u64 >= end;
-            // A line begins where the one before was whole.
-            let line_start = block[..newline].iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
-            if !is_last && is_whole(&block[line_start..newline]) {
+        block.append(&mut rest);
+        rest = block;
+        if position + rest.len() as u64 == end && rest.last() == Some(&b'\n') {
+            rest.pop();
+        }
+        while let Some(newline) = rest.iter().rposition(|byte| *byte == b'\n') {
+            if let Some(start) = following.filter(|_| is_whole(&rest[newline + 1..])) {
                 found += 1;
                 if found == lines {
-                    return Ok(position + start as u64);
+                    return Ok(start);
                 }
             }
-            if line_start == 0 {
-                at = newline;
-                break;
-            }
-            at = newline;
+            following = Some(position + newline as u64 + 1);
+            rest.truncate(newline);
         }
-        // The line that is cut off at the block's beginning is read again with what is before it.
-        later = block[..at.min(block.len())].to_vec();
-        later.push(b'\n');
+    }
+    // The first line has none before it.
+    if let Some(start) = following.filter(|_| is_whole(&rest)) {
+        found += 1;
+        if found == lines {
+            return Ok(start);
+        }
     }
     Ok(0)
 }
