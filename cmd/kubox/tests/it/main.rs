@@ -11,5 +11,6 @@ mod kube_client;
 mod node;
 mod python;
 mod quotas;
+mod stopping;
 mod verdicts;
 mod wire;
