@@ -145,6 +145,10 @@ impl Cni {
     /// # Errors
     /// If a plugin is missing or refuses. What was done is taken back by [`Cni::delete`].
     pub async fn add(&self, list: &NetworkList, pod: &NetworkPod) -> Result<Vec<IpAddr>, CniError> {
+        // A plugin that is missing has set up nothing; a pod must not wait for it to be deleted.
+        for plugin in &list.plugins {
+            self.find(plugin.get("type").and_then(Value::as_str).unwrap_or_default())?;
+        }
         // Kept first: should this program die in between, the pod can still be taken down.
         self.keep(pod, list, &Value::Null)?;
         let mut result = Value::Null;

@@ -18,7 +18,8 @@ pub(crate) struct Forward {
 }
 
 /// The table's text: what leaves the pods' range is masqueraded, and ports of the node lead to pods. Maps, not a rule for
-/// each port: the kernel's work does not grow with their number.
+/// each port: the kernel's work does not grow with their number. The table is removed first, for to flush it would leave
+/// what is in its maps.
 pub(crate) fn ruleset(table: &str, range: Range, bridge: &str, forwards: &[Forward]) -> String {
     let cidr = format!("{}/{}", range.network, range.prefix);
     let mut any = String::new();
@@ -38,7 +39,7 @@ pub(crate) fn ruleset(table: &str, range: Range, bridge: &str, forwards: &[Forwa
     };
     format!(
         "table ip {table} {{}}
-flush table ip {table}
+delete table ip {table}
 table ip {table} {{
   map ports {{
     type inet_proto . inet_service : ipv4_addr . inet_service;{}
