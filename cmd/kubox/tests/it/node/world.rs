@@ -18,6 +18,9 @@ use crate::harness::{KUBOX, Server, kubectl_layer, run};
 /// How long anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Folders of the machine of which each test has its own.
+const SHARED: [&str; 3] = ["/run/netns", "/run/containerd", "/var/lib/cni"];
+
 /// Who runs the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
@@ -46,6 +49,11 @@ pub(super) fn on_a_machine(engine: Engine, minor: u32, test: impl FnOnce(&mut Wo
         let body = || {
             nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("the tests run as root");
             must("mount", &["--make-rprivate", "/"]);
+            // containerd and its plugins keep files there, whatever their settings say.
+            for folder in SHARED {
+                must("mkdir", &["-p", folder]);
+                must("mount", &["-t", "tmpfs", "none", folder]);
+            }
             must("ip", &["link", "set", "lo", "up"]);
             // The node's own network: nothing is behind it.
             must("ip", &["link", "add", "outside", "type", "bridge"]);
@@ -323,6 +331,10 @@ conf_dir = "{dir}/cni"
                     left.push(format!("file {}", entry.path().display()));
                 }
             }
+        }
+        for folder in ["/run/netns", "/var/lib/cni/results"] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| format!("file {}", entry.path().display())));
         }
         // The folders of sandboxes are called by their ids.
         for entry in fs::read_dir(self.dir.join("run")).into_iter().flatten().flatten() {
